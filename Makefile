@@ -1,0 +1,38 @@
+# Each target does its own set-up: on a fresh machine `make loop` or `make test` is all it takes.
+PYTHON ?= python3
+BIN := .venv/bin
+GRADATIM := $(BIN)/gradatim
+
+.PHONY: setup check test loop loop-smoke bench bench-env clean
+
+.venv/ready: pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet -e '.[model,dev,tasks]'
+	touch .venv/ready
+
+setup: .venv/ready  ## the environment, in .venv
+
+check: setup  ## format, lint, types, layers
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+test: setup  ## fast tests: no network, no GPU
+	$(BIN)/python -m pytest
+
+loop: setup  ## the whole loop in the lab, on a laptop
+	$(GRADATIM) loop --budget tiny --out runs/lab
+
+loop-smoke: setup  ## the same, as small as it can be
+	$(GRADATIM) loop --budget smoke --out runs/smoke
+
+bench: setup  ## ratios against named baselines, in one run
+	$(BIN)/python bench/statistics.py && $(BIN)/python bench/training.py
+
+bench-env:  ## TRL 1.12, for comparison, in an environment of its own
+	test -d .venv-bench || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet torch==2.13.0
+	.venv-bench/bin/pip install --quiet trl==1.12.0 gguf
+
+clean:
+	rm -rf .venv .venv-bench runs

@@ -1,0 +1,1 @@
+"""Train, use and distrust reward models for reasoning."""

@@ -1,0 +1,182 @@
+"""ProcessBench rows and the step scores recorded for them.
+
+A row is `{id, problem, steps, label, final_answer_correct, generator}`; `label` is the 0-based first wrong step, -1 for none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradatim.core import Prefix, Score
+from gradatim.errors import ConfigError, InputError
+from gradatim.records import Row, convert, is_whole, joined, once, prompt_id, read_rows, read_scores, row_id, shown
+
+_PACKED = (".gz", ".zst")
+_SUFFIXES = (*_PACKED, ".jsonl", ".dev")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRow:
+    """One solution of a benchmark with the truth about it."""
+
+    id: str
+    prefix: Prefix
+    """The problem and all steps; the problem's id is a digest of its text."""
+    error: int | None
+    """0-based index of the first wrong step; None if all are right."""
+    answer_correct: bool | None
+    """Whether the final answer is right; None where the row does not say."""
+    author: str = ""
+
+    @property
+    def trap(self) -> bool:
+        """A right final answer behind a wrong step: what a model that only looks at outcomes misses."""
+        return self.error is not None and self.answer_correct is True
+
+
+def read_subsets(source: str, *, skip_bad: bool = False, drops: Counter[str] | None = None) -> dict[str, list[BenchRow]]:
+    """The rows of each subset: one a file (`gsm8k.dev.jsonl.gz` is gsm8k), one a file of a folder, or one a split of a data
+    set on a hub (`Qwen/ProcessBench`, or `Qwen/ProcessBench:gsm8k`; needs the extra `data`).
+
+    An id that comes twice in a subset is an error, as is a subset without rows.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.name.removesuffix(".gz").removesuffix(".zst").endswith(".jsonl"))
+        if not files:
+            raise InputError("a folder without .jsonl files", file=source, fix="pass the folder that holds them")
+        parts: Iterable[tuple[str, Iterator[Row]]] = [
+            (subset_name(one), read_rows(one, skip_bad=skip_bad, drops=drops)) for one in files
+        ]
+    elif path.exists() or not _is_hub_name(source):
+        parts = [(subset_name(path), read_rows(path, skip_bad=skip_bad, drops=drops))]
+    else:
+        parts = _hub_splits(source)
+    subsets: dict[str, list[BenchRow]] = {}
+    for name, rows in parts:
+        if name in subsets:
+            raise InputError(f"two files for the subset {name!r}", file=source, fix="keep one of them")
+        subsets[name] = list(convert(rows, _unique(), skip_bad=skip_bad, drops=drops))
+        if not subsets[name]:
+            raise InputError(f"no rows in the subset {name!r}", file=source, expected="at least one row")
+    return subsets
+
+
+def subset_name(path: str | Path) -> str:
+    """A file's name without `.gz`, `.zst`, `.jsonl` and `.dev`."""
+    name = Path(path).name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def bench_row(row: Row) -> BenchRow:
+    """One row as it should be; InputError says what is wrong with another."""
+    steps = row.texts("steps")
+    label = row.data.get("label")
+    if not is_whole(label) or not -1 <= int(label) < len(steps):  # type: ignore[arg-type]
+        raise row.error(
+            f"label: {shown(label)} for {len(steps)} steps",
+            expected="label: 0-based index of the first wrong step, or -1",
+            fix="if the labels count from 1, subtract 1",
+        )
+    identity = row_id(row, "id")
+    if identity is None:
+        raise row.error("no 'id'", expected="id: a text")
+    prompt = row.text("problem")
+    known = row.data.get("final_answer_correct") is not None
+    return BenchRow(
+        id=identity,
+        prefix=Prefix(prompt_id(prompt), prompt, joined(steps)),
+        error=None if label == -1 else int(label),  # type: ignore[arg-type]
+        answer_correct=row.flag("final_answer_correct") if known else None,
+        author=row.optional_text("generator") or "",
+    )
+
+
+def _unique() -> Callable[[Row], BenchRow]:
+    first = once("id")
+
+    def read(row: Row) -> BenchRow:
+        item = bench_row(row)
+        first(row, item.id)
+        return item
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Step scores read from a file, by the id of the row they belong to."""
+
+    file: str
+    name: str
+    """Of the model that made them: as recorded, else the file's name."""
+    scores: dict[str, Score]
+
+    def of(self, rows: Sequence[BenchRow]) -> list[tuple[float, ...]]:
+        """The step scores of each row; InputError names a row that has none, or another number of them than steps."""
+        return [checked(row, self._found(row).steps, self.file) for row in rows]
+
+    def _found(self, row: BenchRow) -> Score:
+        score = self.scores.get(row.id)
+        if score is None:
+            raise InputError(f"no scores for id {row.id!r}", expected="a row for each id of the data", file=self.file)
+        return score
+
+
+def read_recorded(path: str | Path) -> Recorded:
+    """Recorded scores, JSON Lines of `{id, step_scores}`; scores by two models in one file are an error."""
+    items = read_scores(path)
+    names = sorted({score.by for _, score in items})
+    if len(names) > 1:
+        raise InputError(f"scores by {', '.join(names)}", expected="one model a file", file=path)
+    if not items:
+        raise InputError("no scores", expected="rows of {id, step_scores}", file=path)
+    name = subset_name(path) if names == ["recorded"] else names[0]
+    return Recorded(str(path), name, dict(items))
+
+
+def checked(row: BenchRow, steps: Sequence[float], source: str) -> tuple[float, ...]:
+    """The scores if there is a finite one for every step of the row; otherwise an InputError that names the row."""
+    if len(steps) != len(row.prefix.steps):
+        raise InputError(
+            f"{len(steps)} step scores for the {len(row.prefix.steps)} steps of id {row.id!r}",
+            expected="one score a step",
+            file=source,
+            fix="score the steps as they are listed, without splitting or joining them",
+        )
+    for index, score in enumerate(steps):
+        if not math.isfinite(score):
+            raise InputError(f"no score for step {index} of id {row.id!r}", expected="a number for every step", file=source)
+    return tuple(steps)
+
+
+def _is_hub_name(source: str) -> bool:
+    parts = source.split("/")
+    return len(parts) == 2 and all(parts) and not source.startswith((".", "~")) and ".jsonl" not in source
+
+
+def _hub_splits(source: str) -> list[tuple[str, Iterator[Row]]]:
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError(
+            f"no file or folder {source!r}, and reading a data set from a hub needs: pip install 'gradatim[data]'"
+        ) from None
+    name, _, split = source.partition(":")
+    try:
+        loaded: Any = datasets.load_dataset(name, split=split or None)
+    except Exception as error:
+        raise InputError(f"a data set that can't be loaded ({error})", file=source, fix="check name and connection") from error
+    splits = {split: loaded} if split else dict(loaded)
+    return [(part, _hub_rows(f"{name}:{part}", rows)) for part, rows in splits.items()]
+
+
+def _hub_rows(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
+    return (Row(source, number, dict(data)) for number, data in enumerate(rows, 1))

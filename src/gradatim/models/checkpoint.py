@@ -1,0 +1,183 @@
+"""A reward model on disk: a folder that stock transformers loads, and `gradatim.json` with what transformers can't know.
+
+`gradatim.json` is taken away first and written last: a folder without it is a save that did not end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+from transformers.utils import logging
+
+from gradatim import backbones, runs
+from gradatim.core import REDUCTIONS
+from gradatim.errors import CheckpointError, ConfigError
+from gradatim.models.encoding import EncoderSettings, StepEncoder
+from gradatim.models.model import Kind, Recipe, RewardModel
+
+SCHEMA = 1
+CARD = "gradatim.json"
+_PACKAGED = {"lab": Path(__file__).parent.parent / "problems" / "lab" / "data" / "prm"}
+
+
+def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) -> Path:
+    """Write the model to a folder, which may hold an older save of it; returns the folder.
+
+    `dtype` ("bfloat16", "float16") halves the file: weights are rounded on disk, and computed with in the module's own type.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)
+    for old in folder.glob("*.safetensors*"):
+        old.unlink()
+    module: Any = model.module
+    weights = module.state_dict()
+    if dtype is not None:
+        weights = {name: value.to(_dtype(dtype)) for name, value in weights.items()}
+    with _quiet():
+        module.save_pretrained(folder, state_dict=weights)
+        model.encoder.tokenizer.save_pretrained(folder)
+    runs.atomic_write(folder / CARD, json.dumps(_card(model), indent=2, ensure_ascii=False) + "\n")
+    return folder
+
+
+def load(source: str | Path, *, device: str = "auto", dtype: str = "float32") -> RewardModel:
+    """The model in a folder, in a run's folder (its `model/`), or shipped with the package ("lab").
+
+    CheckpointError for a folder that is none, weights that are missing, left over or not safetensors, and a tokenizer or
+    settings that do not encode as they did in training.
+    """
+    number_format, place = _dtype(dtype), backbones.device_for(device)
+    folder = _folder(source)
+    card = _read(folder)
+    module = _module(folder, card["kind"], number_format).to(place).eval()
+    with _quiet(), _told(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    encoding = dict(card["encoder"])
+    digest, length = encoding.pop("digest"), encoding.pop("max_length")
+    with _told(folder):
+        encoder = StepEncoder(tokenizer, EncoderSettings(**encoding), max_length=length)
+    if encoder.digest != digest:
+        raise CheckpointError(
+            f"{folder}: trained on steps@{digest}, but its tokenizer and settings now encode steps@{encoder.digest}; "
+            f"put back the tokenizer files and the encoder settings in {CARD} as they were saved"
+        )
+    with _told(folder):
+        return RewardModel(
+            module=module,
+            encoder=encoder,
+            kind=card["kind"],
+            name=card["name"],
+            reduction=card["reduction"],
+            threshold=float(card["threshold"]),
+            recipe=Recipe(**card["recipe"]),
+        )
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in backbones.DTYPES:
+        raise ConfigError(f"dtype={name!r}; expected one of {', '.join(backbones.DTYPES)}")
+    return backbones.DTYPES[name]
+
+
+def _card(model: RewardModel) -> dict[str, Any]:
+    encoder = {**asdict(model.encoder.settings), "max_length": model.encoder.max_length, "digest": model.encoder.digest}
+    return {
+        "schema": SCHEMA,
+        "name": model.name,
+        "kind": model.kind,
+        "reduction": model.reduction,
+        "threshold": model.threshold,
+        "encoder": encoder,
+        "recipe": asdict(model.recipe),
+        "versions": {package: version(package) for package in ("gradatim", "torch", "transformers")},
+    }
+
+
+def _folder(source: str | Path) -> Path:
+    folder = _PACKAGED.get(str(source), Path(source))
+    for candidate in (folder, folder / "model"):
+        if (candidate / CARD).is_file():
+            return candidate
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{source}: no such folder; expected a saved reward model, a run with one in it, or 'lab'"
+        )
+    raise CheckpointError(
+        f"{folder}: no {CARD} in it or in its model/; expected a folder that `gradatim train` wrote to its end"
+    )
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    path = folder / CARD
+    try:
+        card: Any = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: no JSON ({error})") from None
+    wanted = {"schema", "name", "kind", "reduction", "threshold", "encoder", "recipe"}
+    missing = sorted(wanted - set(card)) if isinstance(card, dict) else sorted(wanted)
+    if missing:
+        raise CheckpointError(f"{path}: no {', '.join(missing)}; save the model again")
+    if card["schema"] != SCHEMA:
+        raise CheckpointError(f"{path}: schema {card['schema']!r}, this version reads {SCHEMA}")
+    if card["kind"] not in get_args(Kind) or card["reduction"] not in REDUCTIONS:
+        raise CheckpointError(f"{path}: kind {card['kind']!r} with reduction {card['reduction']!r} is not known")
+    encoder = {"separator", "prompt_template", "bos", "digest", "max_length"}
+    if set(card["encoder"]) != encoder:
+        raise CheckpointError(f"{path}: encoder has {sorted(card['encoder'])}, expected {sorted(encoder)}")
+    return card
+
+
+def _module(folder: Path, kind: Kind, dtype: torch.dtype) -> Any:
+    """The stock model with exactly the weights of the folder; nothing is made up, nothing left over."""
+    auto = AutoModelForTokenClassification if kind == "prm" else AutoModelForSequenceClassification
+    with _quiet(), _told(folder):
+        module, found = auto.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    wrong = {name: sorted(map(str, keys)) for name, keys in found.items() if keys}
+    if wrong:
+        raise CheckpointError(f"{folder}: weights do not fit {type(module).__name__}: {wrong}")
+    labels = 2 if kind == "prm" else 1
+    if module.config.num_labels != labels:
+        raise CheckpointError(f"{folder}: {module.config.num_labels} labels, a {kind} has {labels}")
+    return module
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What a library says of a broken folder, as our error."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError, ConfigError) as error:
+        raise CheckpointError(
+            f"{folder}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars and loading reports of transformers: what they say we check, and raise."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

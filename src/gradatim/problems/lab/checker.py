@@ -1,0 +1,139 @@
+"""The exact checker: what is true of every step of a lab solution.
+
+It reads the prompt and the steps as text and consults nothing else. Two labels: a step is *locally valid* if it is right
+given what was stated before it, and the *first error* is the first step that is not. Redundant is not wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gradatim.core import Labels, Prefix, Solution, Tally
+from gradatim.problems.lab.world import MODULUS, Definition, Graph, parse
+
+Fault = Literal["format", "unknown", "dependency", "prerequisite", "operand", "arithmetic", "answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTruth:
+    """`fault` is None for a valid step; `redundant` if the answer does not need it (or it was stated before)."""
+
+    fault: Fault | None = None
+    redundant: bool = False
+
+    @property
+    def valid(self) -> bool:
+        return self.fault is None
+
+
+_ANSWER = re.compile(r"Answer: (\d+)")
+_CONSTANT = re.compile(r"([a-z]+) is (\d+): ([a-z]+) = (\d+)")
+_SUM = re.compile(r"([a-z]+) is ([a-z]+) ([+-]) ([a-z]+): ([a-z]+) = (\d+), ([a-z]+) = (\d+), ([a-z]+) = (\d+)")
+
+
+def check(prefix: Prefix) -> tuple[StepTruth, ...]:
+    """What is true of each step, given the steps before it."""
+    return check_steps(parse(prefix.prompt), [step.text for step in prefix.steps])
+
+
+def first_error(truths: Sequence[StepTruth]) -> int | None:
+    """0-based index of the first step that is not valid; None if all are."""
+    return next((index for index, truth in enumerate(truths) if not truth.valid), None)
+
+
+def check_steps(graph: Graph, texts: Sequence[str]) -> tuple[StepTruth, ...]:
+    """As `check`, for bare texts; white space around a step is ignored."""
+    stated: dict[str, int] = {}
+    needed = set(graph.needed())
+    truths, answered = [], False
+    for text in texts:
+        truth = StepTruth("format") if answered else _check_step(graph, stated, needed, text.strip())
+        answered = answered or _ANSWER.fullmatch(text.strip()) is not None
+        truths.append(truth)
+    return tuple(truths)
+
+
+def _check_step(graph: Graph, stated: dict[str, int], needed: set[str], text: str) -> StepTruth:
+    if match := _ANSWER.fullmatch(text):
+        right = stated.get(graph.query) == int(match.group(1))
+        return StepTruth(None if right else "answer")
+    if match := _CONSTANT.fullmatch(text):
+        name, value, again, result = match.groups()
+        fault = _constant_fault(graph, name, int(value), again, int(result))
+        return _stated(stated, needed, name, int(result), fault)
+    if match := _SUM.fullmatch(text):
+        name, left, op, right_name, *rest = match.groups()
+        definition = Definition(name, None, left, op, right_name)
+        fault = _sum_fault(graph, stated, definition, rest)
+        return _stated(stated, needed, name, int(rest[5]), fault)
+    return StepTruth("format")
+
+
+def _stated(stated: dict[str, int], needed: set[str], name: str, result: int, fault: Fault | None) -> StepTruth:
+    redundant = name not in needed or stated.get(name) == result
+    stated[name] = result
+    return StepTruth(fault, redundant)
+
+
+def _constant_fault(graph: Graph, name: str, value: int, again: str, result: int) -> Fault | None:
+    definition = graph.definitions.get(name)
+    if definition is None:
+        return "unknown"
+    if again != name:
+        return "format"
+    if definition.value != value:
+        return "dependency"
+    return None if result == value else "arithmetic"
+
+
+def _sum_fault(graph: Graph, stated: dict[str, int], said: Definition, rest: Sequence[str]) -> Fault | None:
+    left_name, left, right_name, right, again, result = rest
+    definition = graph.definitions.get(said.name)
+    if definition is None:
+        return "unknown"
+    if (left_name, right_name, again) != (said.left, said.right, said.name):
+        return "format"
+    same = said == definition
+    mirrored = said.op == definition.op == "+" and (said.left, said.right) == (definition.right, definition.left)
+    if not (same or mirrored):
+        return "dependency"
+    if said.left not in stated or said.right not in stated:
+        return "prerequisite"
+    if stated[said.left] != int(left) or stated[said.right] != int(right):
+        return "operand"
+    return None if said.compute(int(left), int(right)) == int(result) and int(result) < MODULUS else "arithmetic"
+
+
+def stated_values(prefix: Prefix) -> dict[str, int]:
+    """The value last stated for each variable, in the order of their last statements; unreadable steps state nothing."""
+    stated: dict[str, int] = {}
+    for step in prefix.steps:
+        match = _CONSTANT.fullmatch(step.text.strip()) or _SUM.fullmatch(step.text.strip())
+        if match:
+            stated.pop(match.group(1), None)
+            stated[match.group(1)] = int(match.groups()[-1])
+    return stated
+
+
+def stated_answer(prefix: Prefix) -> int | None:
+    """What the last step gives as the answer; None if it is not an answer."""
+    match = _ANSWER.fullmatch(prefix.steps[-1].text.strip()) if prefix.steps else None
+    return int(match.group(1)) if match else None
+
+
+def exact_labels(solution: Solution) -> Labels:
+    """The checker's labels in the loop's own type: tally (1, 1) for a valid step, (0, 1) for another."""
+    truths = check(solution.prefix)
+    return Labels(
+        solution_id=solution.id,
+        tallies=tuple(Tally(int(truth.valid), 1) for truth in truths),
+        error=first_error(truths),
+        error_known=True,
+        truth="validity",
+        source="exact",
+        by="lab-checker",
+        rule="locally valid given the prefix",
+    )

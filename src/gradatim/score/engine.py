@@ -1,0 +1,161 @@
+"""Prefixes -> scores with a reward model: each shared beginning is computed once, nothing is dropped, all is counted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from gradatim import trees
+from gradatim.core import Prefix, Reduction, Score
+from gradatim.errors import BackendError, ConfigError
+from gradatim.models import checkpoint
+from gradatim.models.encoding import Encoding
+from gradatim.models.forward import tree_depth
+from gradatim.models.model import RewardModel
+from gradatim.progress import Progress
+from gradatim.score.reduce import reduce
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What scoring cost, summed over calls."""
+
+    tokens_processed: int = 0
+    """Tokens that went through the model, without padding."""
+    distinct_tokens: int = 0
+    """Tokens that a single tree of everything in a call would have: the least that could have been processed."""
+    padding_tokens: int = 0
+    """Padding that went through the model beside them."""
+    seconds: float = 0.0
+    """Wall time, tokenising included."""
+    notes: tuple[str, ...] = ()
+    """What was done in another way than usual, and why."""
+
+    def __add__(self, other: Stats) -> Stats:
+        return Stats(
+            self.tokens_processed + other.tokens_processed,
+            self.distinct_tokens + other.distinct_tokens,
+            self.padding_tokens + other.padding_tokens,
+            self.seconds + other.seconds,
+            tuple(dict.fromkeys(self.notes + other.notes)),
+        )
+
+
+class ModelScorer:
+    """A `Scorer` that runs a reward model; `stats` adds up what it cost.
+
+    A PRM's step score is the sigmoid of the step's logit, its value their reduction. An ORM's value is the sigmoid of its
+    logit (for a Bradley-Terry model that is a ranking, not a probability). A solution without any scored step (an empty one)
+    has no steps and the value NaN: choosers pass over it. Observations score NaN.
+    """
+
+    def __init__(
+        self, model: RewardModel, *, block_tokens: int = 1000, batch_tokens: int = 4096, use_trees: bool = True
+    ) -> None:
+        """`block_tokens` bounds a tree, `batch_tokens` what runs at once; without `use_trees` every solution runs alone
+        in its row of a padded batch (the same scores, as a check or where a model is slow with masks)."""
+        if block_tokens < 1 or batch_tokens < 1:
+            raise ConfigError(f"block_tokens={block_tokens} and batch_tokens={batch_tokens} must be at least 1")
+        self.model = model
+        self.block_tokens, self.batch_tokens = block_tokens, batch_tokens
+        self.stats = Stats()
+        self._depth = tree_depth(model.module) if use_trees else 0
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def score(self, prefixes: Sequence[Prefix], *, shown: Progress | None = None) -> list[Score]:
+        """A score a prefix, in their order. InputError, naming it, for a prefix that the encoder or the model can't take."""
+        started = time.perf_counter()
+        encodings = self.model.encoder.encode_many(prefixes)
+        reads = [self.model.reads(encoding) for encoding in encodings]
+        logits = self._logits(encodings, reads, shown)
+        for prefix, found in zip(prefixes, logits, strict=True):
+            if any(map(math.isnan, found)):
+                raise BackendError(
+                    f"{self.name} answers NaN for a solution of problem {prefix.problem_id!r}; load float32"
+                )
+        scores = [self._score(*parts) for parts in zip(prefixes, encodings, logits, strict=True)]
+        self.stats += Stats(seconds=time.perf_counter() - started)
+        return scores
+
+    def _logits(
+        self, encodings: Sequence[Encoding], reads: Sequence[tuple[int, ...]], shown: Progress | None
+    ) -> list[tuple[float, ...]]:
+        """For each encoding the logits at its reads."""
+        logits: list[tuple[float, ...]] = [()] * len(encodings)
+        members = [index for index, places in enumerate(reads) if places]
+        # What comes after the last read (an observation at the end) can't change any score.
+        sequences = [encodings[index].ids[: reads[index][-1] + 1] for index in members]
+        blocks = self._blocks(sequences)
+        for group in trees.batches(blocks, self.batch_tokens):
+            batch = [blocks[index] for index in group]
+            places = [
+                {member: block.nodes(member, reads[members[member]]) for member in block.members} for block in batch
+            ]
+            found = self._run(batch, [sorted(set().union(*nodes.values())) for nodes in places])
+            for nodes, values in zip(places, found, strict=True):
+                for member, path in nodes.items():
+                    logits[members[member]] = tuple(values[node] for node in path)
+            if shown is not None:
+                shown.advance(sum(len(block.members) for block in batch), tokens=sum(map(len, batch)))
+        return logits
+
+    def _blocks(self, sequences: Sequence[tuple[int, ...]]) -> list[trees.Block]:
+        longest = max(map(len, sequences), default=0)
+        fits = longest <= self._depth
+        note = f"no trees: the attention of this model takes trees up to {self._depth} deep, not {longest}"
+        blocks = trees.build(sequences, self.block_tokens) if fits else trees.chains(sequences)
+        self.stats += Stats(
+            tokens_processed=sum(map(len, blocks)),
+            distinct_tokens=trees.distinct_tokens(sequences),
+            notes=() if fits else (note,),
+        )
+        return blocks
+
+    def _run(self, batch: Sequence[trees.Block], nodes: Sequence[Sequence[int]]) -> list[dict[int, float]]:
+        """For each block its logits by node."""
+        with torch.inference_mode():
+            found = iter(self.model.logits(batch, nodes).tolist())
+        padded = max(map(len, batch)) * len(batch)
+        self.stats += Stats(padding_tokens=padded - sum(map(len, batch)))
+        return [{node: next(found) for node in wanted} for wanted in nodes]
+
+    def _score(self, prefix: Prefix, encoding: Encoding, logits: tuple[float, ...]) -> Score:
+        reduction, by = self.model.reduction, self.name
+        if not logits:
+            steps = (math.nan,) * len(encoding.reads)
+            return Score(value=math.nan, steps=steps, reduction=reduction, by=by, prefix=prefix)
+        if self.model.kind == "orm":
+            return Score(value=sigmoid(logits[0]), logits=logits, reduction=reduction, by=by, prefix=prefix)
+        found = iter(logits)
+        aligned = tuple(math.nan if read is None else next(found) for read in encoding.reads)
+        steps = tuple(map(sigmoid, aligned))
+        return Score(
+            value=reduce(steps, reduction), steps=steps, logits=aligned, reduction=reduction, by=by, prefix=prefix
+        )
+
+
+def load(
+    source: str | Path, *, reduction: Reduction | None = None, device: str = "auto", dtype: str = "float32"
+) -> ModelScorer:
+    """A scorer from a saved reward model's folder, a run's folder, or "lab", the small PRM that ships with the package.
+
+    `reduction` replaces the one that was saved with the model.
+    """
+    model = checkpoint.load(source, device=device, dtype=dtype)
+    return ModelScorer(model if reduction is None else replace(model, reduction=reduction))
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + e^-logit) without overflow; NaN of NaN."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    power = math.exp(logit)
+    return power / (1 + power)

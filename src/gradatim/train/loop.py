@@ -1,0 +1,238 @@
+"""The one training loop, for process models, outcome models and preferences alike; read `fit` from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from gradatim.core import seed_for
+from gradatim.errors import ConfigError
+from gradatim.models.forward import body_of, hidden_at, logits_at
+from gradatim.progress import progress
+from gradatim.train.config import FitConfig
+from gradatim.train.lessons import Lesson, micro_batches
+from gradatim.train.losses import bradley_terry, logistic
+from gradatim.train.state import Position, read_state, set_weights, trained_weights, write_state
+
+Read = Callable[[Sequence[Lesson]], Tensor]
+"""Lessons -> the last hidden states (reads, hidden size) at their reads, in order."""
+
+STATE = "state.pt"
+"""Name of the file, in the folder of a training, from which it goes on after a stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """How a training went."""
+
+    steps: int
+    """Steps that the optimiser took."""
+    stopped_early: bool
+    """Whether the held-out loss ended it."""
+    held_out_loss: float | None
+    """The least held-out loss, which is that of the weights now in the module; None where nothing was held out."""
+    history: tuple[Mapping[str, float], ...]
+    """A row a check: steps and epochs done, training loss since the check before, held-out loss."""
+    processed_tokens: int
+    """Tokens that went through the model for training, padding included."""
+    seconds: float
+    """Wall time of the loop, over all its starts."""
+
+
+def fit(
+    module: nn.Module,
+    lessons: Sequence[Lesson],
+    held_out: Sequence[Lesson],
+    config: FitConfig,
+    *,
+    lr: float,
+    seed: int,
+    read: Read | None = None,
+    folder: Path | None = None,
+    key: str = "",
+    quiet: bool = False,
+) -> Fitted:
+    """Train the weights of `module` that require gradients and leave the best in it (without a held-out part the last).
+
+    `read` replaces the forward pass below the head, for features computed before. With a `folder` the state is saved
+    there now and then; if one is there already the training goes on from it, and ends as if it had never stopped.
+    `key` names what is trained on what: a saved state with another key is a ConfigError.
+    """
+    read = read or forward(module, config)
+    epochs = [batches(lessons, config.batch_tokens, seed, epoch) for epoch in range(config.epochs)]
+    steps = [batch for epoch in epochs for batch in epoch]
+    checks = check_points([len(epoch) for epoch in epochs], config.checks)
+    optimizer = adamw(module, config.weight_decay)
+    at = read_state(folder / STATE, key, module, optimizer) if folder else Position()
+    clock = time.monotonic()
+
+    with progress("train", len(steps) - at.step, "steps", quiet=quiet) as shown:
+        while at.step < len(steps) and not at.stopped:
+            batch = steps[at.step]
+            weight = sum(lesson.weight for lesson in batch)
+            for part in micro_batches(batch, config.block_tokens):
+                loss = loss_of(logits_at(module, read(part)), part) / weight
+                loss.backward()  # type: ignore[no-untyped-call]
+                at.loss += loss.item() * weight
+                at.processed += processed_tokens(part)
+            if not math.isfinite(at.loss):
+                raise ConfigError(
+                    f"the loss is {at.loss} at step {at.step}; lower lr={lr}, or clip below {config.clip}"
+                )
+            for group in optimizer.param_groups:
+                group["lr"] = lr * share_of_lr(at.step, len(steps), config)
+            nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            at.step += 1
+            at.weight += weight
+            shown.advance(1, distinct=sum(lesson.distinct for lesson in batch), tokens=sum(les.tokens for les in batch))
+            shown.show(loss=at.loss / at.weight)
+
+            if at.step in checks:
+                _check(module, held_out, read, config, at, checks[at.step])
+                shown.show(**{name: value for name, value in at.history[-1].items() if name == "held_out_loss"})
+            elapsed = time.monotonic() - clock
+            if folder and (at.step in checks or elapsed >= 60 * config.save_minutes):
+                at.seconds += elapsed
+                clock += elapsed
+                write_state(folder / STATE, key, module, optimizer, at)
+
+    if at.best_weights:
+        set_weights(module, at.best_weights)
+    return Fitted(
+        steps=at.step,
+        stopped_early=at.stopped,
+        held_out_loss=at.best,
+        history=tuple(at.history),
+        processed_tokens=at.processed,
+        seconds=at.seconds + time.monotonic() - clock,
+    )
+
+
+def forward(module: nn.Module, config: FitConfig) -> Read:
+    """Hidden states by running the body on the lessons' blocks; dropout is off."""
+    module.eval()
+    if config.checkpointing:
+        _recompute(module)
+    device = next(module.parameters()).device
+
+    def read(lessons: Sequence[Lesson]) -> Tensor:
+        blocks = [block for lesson in lessons for block in lesson.blocks]
+        nodes = [nodes for lesson in lessons for nodes in lesson.nodes]
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
+            return hidden_at(module, blocks, nodes).float()
+
+    return read
+
+
+def loss_of(z: Tensor, lessons: Sequence[Lesson]) -> Tensor:
+    """The sum (not the mean) of the losses at the logits (reads,) of some lessons, all of one kind."""
+    if not lessons[0].matches:
+        good, bad = torch.tensor([e for lesson in lessons for e in lesson.evidence], device=z.device).unbind(1)
+        return logistic(z, good, bad).sum()
+    rows, first = [], 0
+    for lesson in lessons:
+        rows += [(first + chosen, first + rejected, margin, w) for chosen, rejected, margin, w in lesson.matches]
+        first += lesson.reads
+    chosen, rejected = torch.tensor([row[:2] for row in rows], device=z.device).unbind(1)
+    margin, weight = torch.tensor([row[2:] for row in rows], dtype=z.dtype, device=z.device).unbind(1)
+    return (weight * bradley_terry(z[chosen], z[rejected], margin)).sum()
+
+
+def measure(lessons: Sequence[Lesson], read: Read, module: nn.Module, block_tokens: int) -> float:
+    """The mean loss of some lessons, a unit of evidence each, without learning from them."""
+    total = 0.0
+    with torch.no_grad():
+        for part in micro_batches(lessons, block_tokens):
+            total += loss_of(logits_at(module, read(part)), part).item()
+    return total / sum(lesson.weight for lesson in lessons)
+
+
+def batches(lessons: Sequence[Lesson], tokens: int, seed: int, epoch: int) -> list[list[Lesson]]:
+    """One epoch's steps: the lessons in an order that seed and epoch decide, in groups of about equally many tokens.
+
+    Every group's loss is divided by its own evidence, so a small rest at the end would weigh as much as a full batch:
+    the groups are evened out instead, to as near to `tokens` as a whole number of them allows.
+    """
+    order = list(lessons)
+    random.Random(seed_for(seed, "order", epoch)).shuffle(order)
+    total = sum(lesson.tokens for lesson in order)
+    count = max(1, round(total / tokens))
+    groups: list[list[Lesson]] = [[] for _ in range(count)]
+    done = 0
+    for lesson in order:
+        # By the middle of the lesson, so that a large one goes where most of it lies.
+        groups[min(count - 1, int((done + lesson.tokens / 2) * count / total))].append(lesson)
+        done += lesson.tokens
+    return [group for group in groups if group]
+
+
+def share_of_lr(step: int, steps: int, config: FitConfig) -> float:
+    """The share of the peak learning rate at a step (0-based): up in a line to 1, then down to 0 after the last."""
+    rise = math.ceil(config.warmup * steps)
+    if step < rise:
+        return (step + 1) / rise
+    left = 1 - (step - rise) / (steps - rise)
+    return left if config.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+
+
+def check_points(epochs: Sequence[int], checks: int) -> dict[int, float]:
+    """Steps after which to check -> epochs done by then; `epochs` are the numbers of steps in each."""
+    points, before = {}, 0
+    for epoch, steps in enumerate(epochs):
+        for part in range(1, checks + 1):
+            points[before + math.ceil(steps * part / checks)] = epoch + part / checks
+        before += steps
+    return points
+
+
+def adamw(module: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over the weights that require gradients; only matrices decay."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    return torch.optim.AdamW(
+        [
+            {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
+            {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+        ]
+    )
+
+
+def processed_tokens(part: Sequence[Lesson]) -> int:
+    """Tokens of one forward pass over these lessons, with the padding."""
+    return max(lesson.width for lesson in part) * sum(len(lesson.blocks) for lesson in part)
+
+
+def _check(
+    module: nn.Module, held_out: Sequence[Lesson], read: Read, config: FitConfig, at: Position, epochs: float
+) -> None:
+    """Note how it goes, keep the weights if they are the best so far, and say when to stop."""
+    row = {"step": float(at.step), "epochs": epochs, "loss": at.loss / at.weight}
+    at.loss = at.weight = 0.0
+    if held_out:
+        row["held_out_loss"] = found = measure(held_out, read, module, config.block_tokens)
+        at.since += 1
+        if at.best is None or found < at.best:
+            at.best, at.since = found, 0
+            at.best_weights = {name: weight.clone() for name, weight in trained_weights(module).items()}
+        at.stopped = 0 < config.patience <= at.since
+    at.history.append(row)
+
+
+def _recompute(module: nn.Module) -> None:
+    """Have each layer's activations computed again in the backward pass."""
+    layers = [layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    if not layers:
+        raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
+    body_of(module)._set_gradient_checkpointing(True)  # type: ignore[operator]
+    for layer in layers:
+        # The switch works in training mode only. It is set on the layer alone: what is in it keeps dropout off.
+        layer.training = True

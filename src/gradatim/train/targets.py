@@ -1,0 +1,186 @@
+"""Labels -> targets. Every threshold, mask and reading of "neutral" lives here and is recorded with the model.
+
+A target is evidence: with logit z and evidence (good, bad) a step costs
+
+    -(good ln s(z) + bad ln s(-z)),    s(z) = 1 / (1 + e^-z),
+
+so that one loss serves hard labels (1, 0) and (0, 1), soft ones (rate, 1 - rate) and counts (good, tried - good), where
+it is the binomial's negative log-likelihood up to a constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+from gradatim.core import Labels, Pair, Prefix, Solution, Tally, Verdict
+from gradatim.errors import ConfigError, InputError
+
+RELATIVE_SHARE = 0.5
+"""Rule "relative": a step is good if at least this share of the problem's own success rate is left after it."""
+
+
+class Evidence(NamedTuple):
+    """How much speaks for a step and how much against it; both at least 0, not both 0."""
+
+    good: float
+    bad: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A solution to learn from: `evidence` has one entry a step for a process model, exactly one for an outcome model.
+
+    None marks a step that is context only.
+    """
+
+    prefix: Prefix
+    evidence: tuple[Evidence | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetConfig:
+    """How labels become evidence."""
+
+    labels: Literal["hard", "soft", "binomial"] = "binomial"
+    """"hard": (1, 0) or (0, 1) by `rule`; "soft": (rate, 1 - rate); "binomial": (good, tried - good), so that eight
+    continuations weigh eight times one. For labels of one vote a step (people, judges) all three are the same."""
+    rule: Literal["any", "relative", "threshold"] = "any"
+    """When a tally is called good: any continuation succeeded; the rate is at least half of the rate that the problem
+    had before the first step; or the rate is at least `threshold`. Decides hard labels, and where the first error is
+    when the labeller did not say."""
+    threshold: float = 0.5
+    """For rule "threshold": the least rate of a good step, in (0, 1]."""
+    mask_after_error: bool = True
+    """Leave out the steps after the first error: what is right there is not defined."""
+    neutral: Literal["good", "bad", "skip"] = "good"
+    """What a human rating of 0 means: evidence for the step, against it, or none."""
+    unread: Literal["zero", "drop"] = "zero"
+    """The outcome of a solution whose answer could not be read: not correct, or no example (counted)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold={self.threshold} is not a rate above 0 and at most 1")
+
+    def recipe(self) -> dict[str, object]:
+        """The settings by name, as a checkpoint keeps them."""
+        return asdict(self)
+
+
+def process_examples(
+    labelled: Iterable[tuple[Solution, Labels]], config: TargetConfig, drops: Counter[str]
+) -> list[Example]:
+    """One example a solution with evidence a step; solutions in which no step has any are dropped and counted."""
+    examples = []
+    for solution, labels in labelled:
+        evidence = step_evidence(solution, labels, config)
+        if any(evidence):
+            examples.append(Example(solution.prefix, evidence))
+        else:
+            drops["no labelled step"] += 1
+    return examples
+
+
+def outcome_examples(solutions: Iterable[Solution], config: TargetConfig, drops: Counter[str]) -> list[Example]:
+    """One example a solution with a verdict; those without, and unread ones if so asked, are dropped and counted."""
+    examples = []
+    for solution in solutions:
+        if not solution.prefix.steps:
+            drops["no steps"] += 1
+        elif solution.verdict is None:
+            drops["no verdict"] += 1
+        elif solution.verdict is Verdict.UNPARSED and config.unread == "drop":
+            drops["unread answer"] += 1
+        else:
+            examples.append(Example(solution.prefix, (_vote(solution.verdict is Verdict.CORRECT),)))
+    return examples
+
+
+def usable_pairs(pairs: Iterable[Pair], drops: Counter[str]) -> list[Pair]:
+    """The pairs that can teach something: both sides have steps, and they differ. The rest is dropped and counted."""
+    kept = []
+    for pair in pairs:
+        if not (pair.chosen.steps and pair.rejected.steps):
+            drops["no steps"] += 1
+        elif pair.chosen == pair.rejected:
+            drops["identical pair"] += 1
+        else:
+            kept.append(pair)
+    return kept
+
+
+def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> tuple[Evidence | None, ...]:
+    """The evidence for each step, None where there is none or the mask hides it; observations never have any.
+
+    Human ratings go before tallies, because only they know neutral. Raises InputError if labels and steps do not match,
+    or if rule "relative" is asked of labels without the problem's own tally.
+    """
+    steps = solution.prefix.steps
+    for name, found in (("tallies", labels.tallies), ("ratings", labels.ratings)):
+        if found is not None and len(found) != len(steps):
+            raise InputError(
+                f"solution {solution.id} has {len(steps)} steps and {len(found)} {name}",
+                expected="one a step",
+                fix="label it again or drop the row",
+            )
+    ratings = labels.ratings if labels.ratings is not None else [None] * len(steps)
+    seen = [
+        None
+        if step.kind == "observation"
+        else _from_rating(rating, config)
+        if labels.ratings is not None
+        else _from_tally(tally, labels, config)
+        for step, tally, rating in zip(steps, labels.tallies, ratings, strict=True)
+    ]
+    if not config.mask_after_error:
+        return tuple(seen)
+    error = first_error(labels, config)
+    return tuple(found if error is None or index <= error else None for index, found in enumerate(seen))
+
+
+def first_error(labels: Labels, config: TargetConfig) -> int | None:
+    """The first wrong step by the labeller's own word, otherwise the first whose tally the rule calls bad."""
+    if labels.error_known:
+        return labels.error
+    if labels.ratings is not None:
+        return next((index for index, rating in enumerate(labels.ratings) if rating == -1), None)
+    tried = ((index, tally) for index, tally in enumerate(labels.tallies) if tally.tried)
+    return next((index for index, tally in tried if not is_good(tally, labels, config)), None)
+
+
+def is_good(tally: Tally, labels: Labels, config: TargetConfig) -> bool:
+    """Whether the rule calls a tally good; `tally.tried` must be above 0."""
+    if config.rule == "any":
+        return tally.good > 0
+    if config.rule == "threshold":
+        return tally.rate >= config.threshold
+    if math.isnan(labels.start.rate):
+        raise InputError(
+            f"the labels of solution {labels.solution_id} have no tally of the problem itself",
+            expected='one for rule "relative"',
+            fix="label with continuations of the problem too, or choose another rule",
+        )
+    return tally.good > 0 and tally.rate >= RELATIVE_SHARE * labels.start.rate
+
+
+def _from_tally(tally: Tally, labels: Labels, config: TargetConfig) -> Evidence | None:
+    if not tally.tried:
+        return None
+    if config.labels == "hard":
+        return _vote(is_good(tally, labels, config))
+    if config.labels == "soft":
+        return Evidence(tally.rate, 1 - tally.rate)
+    return Evidence(tally.good, tally.tried - tally.good)
+
+
+def _from_rating(rating: int | None, config: TargetConfig) -> Evidence | None:
+    if rating is None or (rating == 0 and config.neutral == "skip"):
+        return None
+    return _vote(rating == 1 or (rating == 0 and config.neutral == "good"))
+
+
+def _vote(good: bool) -> Evidence:
+    return Evidence(1.0, 0.0) if good else Evidence(0.0, 1.0)

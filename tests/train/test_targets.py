@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradatim.core import Labels, Pair, Prefix, Solution, Step, Tally, Verdict
+from gradatim.errors import ConfigError, InputError
+from gradatim.train.targets import (
+    Evidence,
+    TargetConfig,
+    first_error,
+    outcome_examples,
+    process_examples,
+    step_evidence,
+    usable_pairs,
+)
+
+GOOD, BAD = Evidence(1, 0), Evidence(0, 1)
+
+
+def solution(n: int, verdict: Verdict | None = None, kinds: dict[int, str] | None = None) -> Solution:
+    kinds = kinds or {}
+    steps = tuple(Step(f"step {index}\n", kinds.get(index, "reasoning")) for index in range(n))
+    return Solution(prefix=Prefix("p", "How many?", steps), author="test", draw=0, verdict=verdict)
+
+
+def rated(*ratings: int | None, error: int | None = None, known: bool = False) -> Labels:
+    votes = tuple(Tally() if rating is None else Tally(int(rating >= 0), 1) for rating in ratings)
+    return Labels(
+        solution_id="s",
+        tallies=votes,
+        error=error,
+        error_known=known,
+        truth="validity",
+        source="human",
+        by="people",
+        ratings=ratings,
+    )
+
+
+def tallied(*tallies: tuple[int, int], start: Tally = Tally()) -> Labels:  # noqa: B008 - frozen
+    counts = tuple(Tally(good, tried) for good, tried in tallies)
+    return Labels(solution_id="s", tallies=counts, truth="value", source="rollouts", by="policy", start=start)
+
+
+def test_three_kinds_of_targets_from_counts() -> None:
+    """3 of 8 is (1, 0) hard by "any", (.375, .625) soft and (3, 5) binomial; an unseen step has no evidence."""
+    labels = tallied((8, 8), (0, 0), (3, 8))
+    want = {
+        "hard": (GOOD, None, GOOD),
+        "soft": (GOOD, None, Evidence(0.375, 0.625)),
+        "binomial": (Evidence(8, 0), None, Evidence(3, 5)),
+    }
+
+    found = {kind: step_evidence(solution(3), labels, TargetConfig(labels=kind)) for kind in want}  # type: ignore[arg-type]
+
+    assert found == want
+
+
+@pytest.mark.parametrize(
+    ("config", "want"),
+    [
+        (TargetConfig(labels="hard", rule="any"), (GOOD, GOOD, GOOD, BAD)),
+        (TargetConfig(labels="hard", rule="relative"), (GOOD, GOOD, BAD, None)),
+        (TargetConfig(labels="hard", rule="threshold", threshold=0.75), (GOOD, BAD, None, None)),
+    ],
+)
+def test_rules_say_when_a_tally_is_good(config: TargetConfig, want: tuple[Evidence | None, ...]) -> None:
+    """Any success; half of the start's rate (here .4, so .2); or a fixed rate, met with equality. The mask follows."""
+    labels = tallied((6, 8), (2, 8), (1, 8), (0, 8), start=Tally(4, 10))
+
+    assert step_evidence(solution(4), labels, config) == want
+
+
+def test_a_dead_step_is_never_good_by_the_relative_rule() -> None:
+    """0 of 8 is bad even where the problem's own rate was 0."""
+    labels = tallied((0, 8), start=Tally(0, 8))
+
+    assert step_evidence(solution(1), labels, TargetConfig(labels="hard", rule="relative")) == (BAD,)
+
+
+def test_relative_rule_without_a_start_names_the_solution() -> None:
+    """Rule "relative" can't guess the problem's own rate."""
+    with pytest.raises(InputError, match=r"solution s .*relative"):
+        step_evidence(solution(1), tallied((1, 8)), TargetConfig(rule="relative"))
+
+
+@pytest.mark.parametrize(("neutral", "want"), [("good", GOOD), ("bad", BAD), ("skip", None)])
+def test_neutral_is_read_in_one_place(neutral: str, want: Evidence | None) -> None:
+    """A human 0 counts as asked; unrated steps never count; -1 and 1 are fixed."""
+    config = TargetConfig(neutral=neutral)  # type: ignore[arg-type]
+    labels = rated(1, 0, None, -1, error=3, known=True)
+
+    assert step_evidence(solution(4), labels, config) == (GOOD, want, None, BAD)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_ratings_after_the_first_error_are_masked_or_kept(known: bool) -> None:
+    """Rows that go on after the first -1: the mask hides what follows it, whether or not the reader noted the error."""
+    labels = rated(1, -1, 1, -1, error=1 if known else None, known=known)
+
+    masked = step_evidence(solution(4), labels, TargetConfig())
+    kept = step_evidence(solution(4), labels, TargetConfig(mask_after_error=False))
+
+    assert masked == (GOOD, BAD, None, None)
+    assert kept == (GOOD, BAD, GOOD, BAD)
+
+
+def test_a_known_absence_of_errors_masks_nothing() -> None:
+    """error=None with error_known means that there is none, whatever the tallies look like."""
+    labels = dataclasses.replace(tallied((4, 4), (0, 4), (4, 4)), error_known=True)
+
+    assert first_error(labels, TargetConfig()) is None
+    assert None not in step_evidence(solution(3), labels, TargetConfig())
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted), min_size=1, max_size=8))
+def test_the_mask_hides_exactly_the_steps_after_the_first_bad_one(counts: list[list[int]]) -> None:
+    """With the mask: evidence up to and with the first bad step equals that without it, and nothing after."""
+    labels = tallied(*((good, tried) for good, tried in counts))
+    free = step_evidence(solution(len(counts)), labels, TargetConfig(mask_after_error=False))
+    masked = step_evidence(solution(len(counts)), labels, TargetConfig())
+    dead = [index for index, (good, tried) in enumerate(counts) if tried and not good]
+    seen = dead[0] + 1 if dead else len(counts)
+
+    assert masked[:seen] == free[:seen]
+    assert set(masked[seen:]) <= {None}
+
+
+def test_observations_never_have_evidence() -> None:
+    """What the environment wrote is context, even if a tally or a rating came with it."""
+    acted = solution(3, kinds={1: "observation"})
+
+    assert step_evidence(acted, rated(1, 1, 1), TargetConfig()) == (GOOD, None, GOOD)
+    assert step_evidence(acted, tallied((2, 2), (2, 2), (2, 2)), TargetConfig(labels="soft")) == (GOOD, None, GOOD)
+
+
+def test_labels_that_do_not_match_the_steps_are_an_error() -> None:
+    """Two tallies for three steps name the solution and both numbers."""
+    with pytest.raises(InputError, match="3 steps and 2 tallies"):
+        step_evidence(solution(3), tallied((1, 1), (1, 1)), TargetConfig())
+
+
+def test_solutions_without_evidence_are_counted() -> None:
+    """A solution in which nobody looked at any step is dropped with its reason."""
+    drops: Counter[str] = Counter()
+    labelled = [(solution(1), tallied((0, 0))), (solution(1), tallied((1, 2))), (solution(0), tallied())]
+
+    examples = process_examples(labelled, TargetConfig(), drops)
+
+    assert [example.evidence for example in examples] == [(Evidence(1, 1),)]
+    assert drops == {"no labelled step": 2}
+
+
+def test_unread_answers_are_zero_unless_dropped() -> None:
+    """Unparsed is not a success; it is left out only if asked, and then counted. No verdict is never a target."""
+    solutions = [solution(2, verdict) for verdict in (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED, None)]
+    solutions.append(solution(0, Verdict.CORRECT))
+    drops: dict[str, Counter[str]] = {"zero": Counter(), "drop": Counter()}
+
+    targets = {
+        unread: [e.evidence for e in outcome_examples(solutions, TargetConfig(unread=unread), drops[unread])]  # type: ignore[arg-type]
+        for unread in drops
+    }
+
+    assert targets == {"zero": [(GOOD,), (BAD,), (BAD,)], "drop": [(GOOD,), (BAD,)]}
+    assert drops["zero"] == {"no verdict": 1, "no steps": 1}
+    assert drops["drop"] == {"no verdict": 1, "no steps": 1, "unread answer": 1}
+
+
+def test_pairs_that_teach_nothing_are_counted() -> None:
+    """An empty side or two equal sides are dropped with their reasons."""
+    a, b, empty = (Prefix("p", "?", steps) for steps in ((Step("a"),), (Step("b"),), ()))
+    drops: Counter[str] = Counter()
+
+    assert usable_pairs([Pair(a, b), Pair(a, a), Pair(a, empty)], drops) == [Pair(a, b)]
+    assert drops == {"identical pair": 1, "no steps": 1}
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.5, float("nan")])
+def test_a_threshold_is_a_rate(threshold: float) -> None:
+    """Thresholds outside (0, 1] are refused."""
+    with pytest.raises(ConfigError, match="threshold"):
+        TargetConfig(threshold=threshold)
+
+
+def test_the_recipe_names_every_setting() -> None:
+    """What a checkpoint records is enough to make the same config again."""
+    config = TargetConfig(labels="soft", neutral="skip", mask_after_error=False)
+
+    assert TargetConfig(**config.recipe()) == config  # type: ignore[arg-type]

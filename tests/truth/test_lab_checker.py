@@ -1,0 +1,187 @@
+"""The exact checker, fuzzed: a right solution passes, and a mutated one is caught at the mutated step."""
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradatim.core import Prefix, Solution, Step
+from gradatim.problems.lab import check, exact_labels, load
+from gradatim.problems.lab.checker import check_steps, first_error
+from gradatim.problems.lab.students import Student, write
+from gradatim.problems.lab.world import SPLITS, Graph, graphs, parse, split_of
+
+MUTATIONS = ("value", "operand value", "operand name", "operator", "constant", "unknown name", "drop", "early", "answer", "noise")
+
+
+def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list[str], int] | None:
+    """The lines with one fault planted, and the index of the first step that is wrong for it; None if it can't be planted."""
+    sums = [i for i, line in enumerate(lines) if ("+" in line or " - " in line)]
+    constants = [i for i in range(len(lines) - 1) if i not in sums]
+    changed = list(lines)
+    match kind:
+        case "value":
+            i = rng.choice(sums)
+            head, value = lines[i].strip().rsplit(" ", 1)
+            changed[i] = f"{head} {(int(value) + rng.randrange(1, 23)) % 23}\n"
+        case "operand value":
+            i = rng.choice(sums)
+            body, told = lines[i].split(": ")
+            first, rest = told.split(", ", 1)
+            name, value = first.split(" = ")
+            changed[i] = f"{body}: {name} = {(int(value) + rng.randrange(1, 23)) % 23}, {rest}"
+        case "operand name":
+            i = rng.choice(sums)
+            definition = graph.definitions[lines[i].split(" ")[0]]
+            other = rng.choice([n for n in graph.definitions if n not in (*definition.operands, definition.name)])
+            changed[i] = lines[i].replace(f" {definition.left} ", f" {other} ", 1).replace(f" {definition.left} =", f" {other} =")
+        case "operator":
+            i = rng.choice(sums)
+            old, new = (" + ", " - ") if " + " in lines[i] else (" - ", " + ")
+            changed[i] = lines[i].replace(old, new)
+        case "constant":
+            i = rng.choice(constants)
+            value = int(lines[i].rsplit(" ", 1)[1])
+            changed[i] = lines[i].replace(str(value), str((value + rng.randrange(1, 23)) % 23))
+        case "unknown name":
+            i = rng.choice(constants)
+            changed[i] = lines[i].replace(lines[i].split(" ")[0], "nobody")
+        case "drop":
+            i = rng.choice([i for i in range(len(lines) - 1)])
+            name = lines[i].split(" ")[0]
+            del changed[i]
+            uses = [j for j, line in enumerate(changed) if f" {name} =" in line]
+            i = uses[0] if uses else len(changed) - 1  # without the query's own step the answer is wrong
+        case "early":
+            if len(sums) < 2:
+                return None
+            i, j = sums[0], sums[-1]
+            name = lines[i].split(" ")[0]
+            if f" {name} =" not in lines[j]:
+                return None
+            changed.insert(i, changed.pop(j))
+        case "answer":
+            i = len(lines) - 1
+            changed[i] = f"Answer: {(int(lines[i].split()[1]) + rng.randrange(1, 23)) % 23}\n"
+        case _:
+            i = rng.randrange(len(lines))
+            changed[i] = "so obviously\n"
+    return changed, i
+
+
+def solved(seed: int) -> tuple[Graph, list[str], Random]:
+    rng = Random(seed)
+    graph = next(graphs(rng))
+    return graph, write(graph, Student(), rng), rng
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=150, deadline=None)
+def test_an_untouched_solution_passes(seed: int) -> None:
+    """A bug-free student's steps are all valid, whatever order they are written in."""
+    graph, lines, _ = solved(seed)
+
+    truths = check_steps(graph, lines)
+
+    assert all(truth.valid and not truth.redundant for truth in truths)
+    assert lines[-1] == f"Answer: {graph.values()[graph.query]}\n"
+
+
+@pytest.mark.parametrize("kind", MUTATIONS)
+@given(st.integers(0, 10**9))
+@settings(max_examples=60, deadline=None)
+def test_a_mutated_solution_is_caught_at_the_mutated_step(kind: str, seed: int) -> None:
+    """The first error named is the step that was changed."""
+    graph, lines, rng = solved(seed)
+    planted = mutate(kind, graph, lines, rng)
+    if planted is None:
+        return
+    changed, where = planted
+
+    assert first_error(check_steps(graph, changed)) == where
+
+
+def test_redundant_steps_are_not_wrong() -> None:
+    """A distractor worked out rightly, or a step said twice, is valid and marked redundant."""
+    graph, lines, _ = solved(4)
+    distractor = next(d for d in graph.definitions.values() if d.name not in graph.needed() and d.value is not None)
+    extended = [f"{distractor}: {distractor.name} = {distractor.value}\n", lines[0], *lines]
+
+    truths = check_steps(graph, extended)
+
+    assert all(truth.valid for truth in truths)
+    assert [truth.redundant for truth in truths][:3] == [True, False, True]
+
+
+def test_a_step_after_the_answer_is_wrong() -> None:
+    """Nothing follows an answer."""
+    graph, lines, _ = solved(5)
+
+    assert first_error(check_steps(graph, [*lines, lines[0]])) == len(lines)
+
+
+def test_later_steps_are_judged_given_what_was_stated() -> None:
+    """After a wrong value the steps that use it faithfully are locally valid; the first error stays."""
+    graph, lines, rng = solved(7)
+    planted = mutate("constant", graph, lines, rng)
+    assert planted is not None
+    changed, where = planted
+    name, value = changed[where].split(" ")[0], changed[where].rsplit(" ", 1)[1].strip()
+    true_value = str(graph.definitions[name].value)
+    user = next(i for i, line in enumerate(changed) if f" {name} = {true_value}," in line)
+    body, told = changed[user].split(": ")
+    definition = graph.definitions[body.split(" ")[0]]
+    shown = {part.split(" = ")[0]: int(part.split(" = ")[1]) for part in told.strip().split(", ")}
+    shown[name] = int(value)
+    result = definition.compute(shown[definition.left], shown[definition.right])
+    changed[user] = (
+        f"{body}: {definition.left} = {shown[definition.left]}, {definition.right} = {shown[definition.right]}, "
+        f"{definition.name} = {result}\n"
+    )
+
+    truths = check_steps(graph, changed[: user + 1])
+
+    assert first_error(truths) == where
+    assert truths[user].valid
+
+
+def test_exact_labels_are_the_checkers_words_in_the_loops_type() -> None:
+    """A tally (1, 1) for a valid step, (0, 1) for another; the error is known."""
+    problem = load("test", 1)[0]
+    steps = (Step("nonsense\n"), Step("Answer: 3\n"))
+    solution = Solution(prefix=Prefix(problem.id, problem.prompt, steps), author="me", draw=0)
+
+    labels = exact_labels(solution)
+
+    assert [t.good for t in labels.tallies] == [0, 0]
+    assert labels.error == 0
+    assert labels.error_known
+    assert len(check(solution.prefix)) == 2
+
+
+def test_splits_share_no_graph() -> None:
+    """Problems of two splits never have the same form, and a split's problems are the same at any length asked for."""
+    forms = {split: {parse(p.prompt).hash() for p in load(split, 60)} for split in SPLITS}
+
+    assert not forms["test"] & forms["train"]
+    assert not forms["test"] & forms["policy"]
+    assert load("test", 5) == load("test", 9)[:5]
+    assert all(split_of(parse(p.prompt)) == "train" for p in load("train", 20))
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=50, deadline=None)
+def test_the_hash_ignores_names_constants_and_order(seed: int) -> None:
+    """Renaming the variables, changing the constants and shuffling the definitions leaves the hash alone."""
+    rng = Random(seed)
+    graph = next(graphs(rng))
+    names = list(graph.definitions)
+    rename = dict(zip(names, [f"v{'x' * i}" for i in range(len(names))], strict=True))
+    definitions = [
+        type(d)(rename[d.name], rng.randrange(23) if d.value is not None else None, rename.get(d.left, ""), d.op, rename.get(d.right, ""))
+        for d in graph.definitions.values()
+    ]
+    rng.shuffle(definitions)
+
+    assert Graph({d.name: d for d in definitions}, rename[graph.query]).hash() == graph.hash()

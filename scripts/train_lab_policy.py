@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gradatim.problems.lab import students, world
@@ -38,10 +38,16 @@ def samples(seed: int, easy_share: float) -> Iterator[tuple[str, str]]:
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # A name and the sign behind it are one token, so that "what follows loom=" is one look back, not two.
+    words = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+[:=]?|\d+| ?[^\sA-Za-z\d]|\s"), "isolated")
+    bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, bytewise])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=768, special_tokens=[EOS, PAD], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=768,
+        special_tokens=[EOS, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     stream = samples(0, 0.0)
     tokenizer.train_from_iterator(("".join(next(stream)) for _ in range(5000)), trainer)
@@ -138,9 +144,18 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     tokenizer = train_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, rope_theta=10000.0,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        rope_theta=100000.0,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
     print(f"vocabulary {len(tokenizer)}, {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
@@ -178,11 +193,14 @@ def main() -> None:
         running.append(loss.item())
         now = time.monotonic()
         spent, last = spent + now - last, now
-        if step % 50 == 0:
+        if step % 100 == 0:
             mean = sum(running) / len(running)
             log.append({"step": step, "tokens": tokens, "minutes": spent / 60, "loss": mean})
-            print(f"step {step} {tokens / 1e6:.1f}M tokens {spent / 60:.1f} min loss {mean:.4f} "
-                  f"({tokens / spent / 1e3:.1f}k tok/s)", flush=True)
+            print(
+                f"step {step} {tokens / 1e6:.1f}M tokens {spent / 60:.1f} min loss {mean:.4f} "
+                f"({tokens / spent / 1e3:.1f}k tok/s)",
+                flush=True,
+            )
             running = []
         if step % 500 == 0:
             _save_state(state, model, opts, spent, step, tokens)
@@ -199,7 +217,13 @@ def main() -> None:
 def _save_state(
     path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer], spent: float, step: int, tokens: int
 ) -> None:
-    saved = {"model": model.state_dict(), "opts": [o.state_dict() for o in opts], "spent": spent, "step": step, "tokens": tokens}
+    saved = {
+        "model": model.state_dict(),
+        "opts": [o.state_dict() for o in opts],
+        "spent": spent,
+        "step": step,
+        "tokens": tokens,
+    }
     torch.save(saved, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 

@@ -96,8 +96,8 @@ def load_model(
 ) -> Any:
     """The model of a backbone, in evaluation mode, as `auto_class` (any `AutoModelFor...`) makes it.
 
-    `options` go to `from_pretrained` (`num_labels=2`, ...). Weights from a GGUF file come back as ordinary tensors that can
-    be trained and saved.
+    `options` go to `from_pretrained` (`num_labels=2`, ...). Weights from a GGUF file come back as ordinary tensors
+    that can be trained and saved.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r}; expected one of {', '.join(DTYPES)}")
@@ -145,7 +145,7 @@ def _forget_quantization(model: Any) -> None:
     model.hf_quantizer = None
     model.is_quantized = False
     for config in (model.config, getattr(model, "generation_config", None)):
-        if getattr(config, "quantization_config", None) is not None:
+        if config is not None and hasattr(config, "quantization_config"):
             del config.quantization_config
 
 

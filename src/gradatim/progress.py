@@ -67,11 +67,11 @@ class _Counted:
         ]
         return "  ".join([*sums, *latest])
 
-    def line(self) -> str:
+    def line(self, *, ended: bool) -> str:
         share = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
         parts = [f"{self.title}: {share} {self.unit}".rstrip(), self.rate()]
-        if self.total and 0 < self.done < self.total:
-            parts.append(f"{_clock(self.seconds() / self.done * (self.total - self.done))} left")
+        if self.total and self.done and not ended:
+            parts.append(f"{_clock(self.seconds() / self.done * max(self.total - self.done, 0))} left")
         else:
             parts.append(f"in {_clock(self.seconds())}")
         return "  ".join(part for part in [*parts, self.extras()] if part)
@@ -87,14 +87,14 @@ class _Plain(_Counted):
             self.add(n, counts)
             if time.monotonic() - self.printed >= PLAIN_EVERY:
                 self.printed = time.monotonic()
-                self.write()
+                self.write(ended=False)
 
     def show(self, **values: float | str) -> None:
         with self.lock:
             self.values.update(values)
 
-    def write(self) -> None:
-        print(self.line(), file=self.stream, flush=True)
+    def write(self, *, ended: bool) -> None:
+        print(self.line(ended=ended), file=self.stream, flush=True)
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def progress(
             yield plain
         finally:
             with plain.lock:
-                plain.write()
+                plain.write(ended=True)
 
 
 @contextmanager

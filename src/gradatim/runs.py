@@ -1,8 +1,8 @@
 """A run's folder: what was asked (`run.toml`), what was done with what (`manifest.json`), and going on after a stop.
 
 A stage is finished once the manifest says so, and the manifest is replaced in one move: a run that was killed at any
-moment finds the old record or the new one. A finished stage whose settings, inputs and outputs are what they were is not
-run again; what was made with other settings or from other inputs is never mixed with the new.
+moment finds the old record or the new one. A finished stage whose settings, inputs and outputs are what they were is
+not run again; what was made with other settings or from other inputs is never mixed with the new.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -52,7 +53,7 @@ class Run:
         """What manifest.json says now: `{"schema": 1, "stages": {name: record}}`; InputError if it can't be read."""
         path = self.path("manifest.json")
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
         except FileNotFoundError:
             return {"schema": SCHEMA, "stages": {}}
         except ValueError as error:
@@ -81,7 +82,8 @@ class Run:
         `config` is the stage's frozen dataclass; `inputs` and `outputs` are the files and folders that the work reads
         and writes, `scratch` what it keeps for going on after a stop (a ledger). A stage that was started and not
         finished is called again with the same settings, and may go on from its scratch. Recorded beside the result:
-        settings, digests of inputs and outputs, versions, device, git revision, command, wall time.
+        settings, digests of inputs and outputs, versions, device, git revision, command, and wall time of the last session
+        of so many.
 
         ConfigError if the stage was started with other settings or inputs, or its outputs were changed since (`force`
         removes outputs and scratch and does it again), or if another process is at work in the folder.
@@ -89,34 +91,32 @@ class Run:
         with self._locked():
             asked = {"config": plain(config), "inputs": _digests(inputs)}
             record = self.manifest()["stages"].get(name)
-            if record is not None:
-                difference = _difference(record, asked, self.folder)
-                if not difference and record["state"] == "finished":
-                    if all(Path(path).exists() for path in outputs):
-                        return dict(record["result"])
-                elif difference and not self.force:
-                    raise ConfigError(
-                        f"stage {name!r} in {self.folder} was {record['state']} differently: {difference}; "
-                        "--force does it again and replaces what it wrote, or choose another folder"
-                    )
-                elif difference:
-                    _remove([*outputs, *scratch])
-            self._record(name, {"state": "started", **asked, "started": _now()})
-            return self._do(name, asked, work, outputs)
+            difference = _difference(record, asked) if record else ""
+            if difference and not self.force:
+                raise ConfigError(
+                    f"stage {name!r} in {self.folder} was {record['state']} differently: {difference}; "
+                    "--force does it again and replaces what it wrote, or choose another folder"
+                )
+            if difference:
+                _remove([*outputs, *scratch])
+            elif record and record["state"] == "finished" and all(Path(path).exists() for path in outputs):
+                return dict(record["result"])
+            sessions = record.get("sessions", 0) + 1 if record and not difference else 1
+            begun = {"state": "started", **asked, "started": _now(), "sessions": sessions}
+            self._record(name, begun)
+            return self._do(name, begun, work, outputs)
 
     def _do(
-        self, name: str, asked: dict[str, Any], work: Callable[[], Mapping[str, Any]], outputs: Sequence[str | Path]
+        self, name: str, begun: dict[str, Any], work: Callable[[], Mapping[str, Any]], outputs: Sequence[str | Path]
     ) -> dict[str, Any]:
-        started, clock = _now(), time.perf_counter()
+        clock = time.perf_counter()
         result: dict[str, Any] = plain(dict(work()))
-        seconds = round(time.perf_counter() - clock, 3)
         record = {
+            **begun,
             "state": "finished",
-            **asked,
             "outputs": _digests(outputs),
             "result": result,
-            "started": started,
-            "seconds": seconds,
+            "seconds": round(time.perf_counter() - clock, 3),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "environment": environment(),
         }
@@ -126,8 +126,8 @@ class Run:
     def _record(self, name: str, record: dict[str, Any]) -> None:
         manifest = self.manifest()
         manifest["stages"][name] = record
-        configs = {stage: kept["config"] for stage, kept in manifest["stages"].items()}
-        atomic_write(self.path("run.toml"), "\n".join(_toml(stage, config) for stage, config in configs.items()))
+        sections = [_toml(_toml_key(stage), kept["config"]) for stage, kept in manifest["stages"].items()]
+        atomic_write(self.path("run.toml"), "\n".join(sections))
         atomic_write(self.path("manifest.json"), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
     @contextmanager
@@ -211,7 +211,7 @@ def _digests(paths: Sequence[str | Path]) -> dict[str, str]:
     return {str(path): fingerprint(path) for path in paths}
 
 
-def _difference(record: dict[str, Any], asked: dict[str, Any], folder: Path) -> str:
+def _difference(record: dict[str, Any], asked: dict[str, Any]) -> str:
     """What was asked otherwise, or changed since, in words; empty if nothing."""
     found = []
     old, new = _flat(record["config"]), _flat(asked["config"])
@@ -249,22 +249,28 @@ def _remove(paths: Sequence[str | Path]) -> None:
 
 
 def _toml(section: str, config: dict[str, Any]) -> str:
-    """One section with its subsections; a key without a value stands as a comment, for TOML has no null."""
+    """One section with its subsections. TOML has no null: a key without a value is a comment, an item is "none"."""
     lines, below = [f"[{section}]"], []
     for key, value in config.items():
         if isinstance(value, dict):
-            below.append(_toml(f"{section}.{json.dumps(key)}" if not key.isidentifier() else f"{section}.{key}", value))
+            below.append(_toml(f"{section}.{_toml_key(key)}", value))
         elif value is None:
             lines.append(f"# {key} is not set")
         else:
-            lines.append(f"{key} = {_toml_value(value)}")
+            lines.append(f"{_toml_key(key)} = {_toml_value(value)}")
     return "\n".join([*lines, "", *below])
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(_toml_value(item) for item in value)}]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    return '"none"' if value is None else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @cache

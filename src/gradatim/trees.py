@@ -15,6 +15,9 @@ from itertools import pairwise
 MIN_SHARE = 1 / 16
 """A sequence joins a block only if it shares this part of its tokens: a smaller saving does not pay for the mask."""
 
+MIN_FILL = 7 / 8
+"""A block joins a batch only if it is at least this long beside the longest: padding is computed like any token."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -91,7 +94,7 @@ def shared(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def batches(blocks: Sequence[Block], tokens: int) -> list[list[int]]:
-    """Indices of blocks to run together, longest first, chains apart from trees (they need no mask).
+    """Indices of blocks to run together, of like length, longest first, chains apart from trees (they need no mask).
 
     Padded to its longest block a batch has at most `tokens` tokens, except that a block longer than that runs alone.
     """
@@ -100,7 +103,8 @@ def batches(blocks: Sequence[Block], tokens: int) -> list[list[int]]:
     for index in order:
         block, group = blocks[index], groups[-1] if groups else []
         first = blocks[group[0]] if group else None
-        if first and first.is_chain == block.is_chain and len(first) * (len(group) + 1) <= tokens:
+        alike = first and first.is_chain == block.is_chain and len(block) >= MIN_FILL * len(first)
+        if first and alike and len(first) * (len(group) + 1) <= tokens:
             group.append(index)
         else:
             groups.append([index])

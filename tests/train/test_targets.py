@@ -56,7 +56,7 @@ def test_three_kinds_of_targets_from_counts() -> None:
         "binomial": (Evidence(8, 0), None, Evidence(3, 5)),
     }
 
-    found = {kind: step_evidence(solution(3), labels, TargetConfig(labels=kind)) for kind in want}  # type: ignore[arg-type]
+    found = {kind: step_evidence(solution(3), labels, TargetConfig(target=kind)) for kind in want}  # type: ignore[arg-type]
 
     assert found == want
 
@@ -64,9 +64,9 @@ def test_three_kinds_of_targets_from_counts() -> None:
 @pytest.mark.parametrize(
     ("config", "want"),
     [
-        (TargetConfig(labels="hard", rule="any"), (GOOD, GOOD, GOOD, BAD)),
-        (TargetConfig(labels="hard", rule="relative"), (GOOD, GOOD, BAD, None)),
-        (TargetConfig(labels="hard", rule="threshold", threshold=0.75), (GOOD, BAD, None, None)),
+        (TargetConfig(target="hard", rule="any"), (GOOD, GOOD, GOOD, BAD)),
+        (TargetConfig(target="hard", rule="relative"), (GOOD, GOOD, BAD, None)),
+        (TargetConfig(target="hard", rule="threshold", threshold=0.75), (GOOD, BAD, None, None)),
     ],
 )
 def test_rules_say_when_a_tally_is_good(config: TargetConfig, want: tuple[Evidence | None, ...]) -> None:
@@ -80,7 +80,7 @@ def test_a_dead_step_is_never_good_by_the_relative_rule() -> None:
     """0 of 8 is bad even where the problem's own rate was 0."""
     labels = tallied((0, 8), start=Tally(0, 8))
 
-    assert step_evidence(solution(1), labels, TargetConfig(labels="hard", rule="relative")) == (BAD,)
+    assert step_evidence(solution(1), labels, TargetConfig(target="hard", rule="relative")) == (BAD,)
 
 
 def test_relative_rule_without_a_start_names_the_solution() -> None:
@@ -136,7 +136,7 @@ def test_observations_never_have_evidence() -> None:
     acted = solution(3, kinds={1: "observation"})
 
     assert step_evidence(acted, rated(1, 1, 1), TargetConfig()) == (GOOD, None, GOOD)
-    assert step_evidence(acted, tallied((2, 2), (2, 2), (2, 2)), TargetConfig(labels="soft")) == (GOOD, None, GOOD)
+    assert step_evidence(acted, tallied((2, 2), (2, 2), (2, 2)), TargetConfig(target="soft")) == (GOOD, None, GOOD)
 
 
 def test_labels_that_do_not_match_the_steps_are_an_error() -> None:
@@ -157,8 +157,9 @@ def test_solutions_without_evidence_are_counted() -> None:
 
 
 def test_unread_answers_are_zero_unless_dropped() -> None:
-    """Unparsed is not a success; it is left out only if asked, and then counted. No verdict is never a target."""
+    """Unparsed or cut off is no success; it is left out only if asked, and then counted. No verdict is no target."""
     solutions = [solution(2, verdict) for verdict in (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED, None)]
+    solutions.append(dataclasses.replace(solution(2, Verdict.CORRECT), finish="length"))
     solutions.append(solution(0, Verdict.CORRECT))
     drops: dict[str, Counter[str]] = {"zero": Counter(), "drop": Counter()}
 
@@ -167,9 +168,9 @@ def test_unread_answers_are_zero_unless_dropped() -> None:
         for unread in drops
     }
 
-    assert targets == {"zero": [(GOOD,), (BAD,), (BAD,)], "drop": [(GOOD,), (BAD,)]}
+    assert targets == {"zero": [(GOOD,), (BAD,), (BAD,), (BAD,)], "drop": [(GOOD,), (BAD,)]}
     assert drops["zero"] == {"no verdict": 1, "no steps": 1}
-    assert drops["drop"] == {"no verdict": 1, "no steps": 1, "unread answer": 1}
+    assert drops["drop"] == {"no verdict": 1, "no steps": 1, "unread answer": 2}
 
 
 def test_pairs_that_teach_nothing_are_counted() -> None:
@@ -190,6 +191,6 @@ def test_a_threshold_is_a_rate(threshold: float) -> None:
 
 def test_the_recipe_names_every_setting() -> None:
     """What a checkpoint records is enough to make the same config again."""
-    config = TargetConfig(labels="soft", neutral="skip", mask_after_error=False)
+    config = TargetConfig(target="soft", neutral="skip", mask_after_error=False)
 
     assert TargetConfig(**config.recipe()) == config  # type: ignore[arg-type]

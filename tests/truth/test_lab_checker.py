@@ -12,53 +12,67 @@ from gradatim.problems.lab.checker import check_steps, first_error
 from gradatim.problems.lab.students import Student, write
 from gradatim.problems.lab.world import SPLITS, Graph, graphs, parse, split_of
 
-MUTATIONS = ("value", "operand value", "operand name", "operator", "constant", "unknown name", "drop", "early", "answer", "noise")
+MUTATIONS = (
+    "value",
+    "operand value",
+    "operand name",
+    "operator",
+    "constant",
+    "unknown name",
+    "drop",
+    "early",
+    "answer",
+    "noise",
+)
 
 
 def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list[str], int] | None:
     """The lines with one fault planted, and the index of the first step that is wrong for it; None if it can't be planted."""
-    sums = [i for i, line in enumerate(lines) if ("+" in line or " - " in line)]
+    sums = [i for i, line in enumerate(lines) if ";" in line]
     constants = [i for i in range(len(lines) - 1) if i not in sums]
     changed = list(lines)
     match kind:
         case "value":
             i = rng.choice(sums)
-            head, value = lines[i].strip().rsplit(" ", 1)
-            changed[i] = f"{head} {(int(value) + rng.randrange(1, 23)) % 23}\n"
+            head, value = lines[i].strip().rsplit("=", 1)
+            changed[i] = f"{head}={(int(value) + rng.randrange(1, 23)) % 23}\n"
         case "operand value":
             i = rng.choice(sums)
-            body, told = lines[i].split(": ")
+            body, told = lines[i].split("; ")
             first, rest = told.split(", ", 1)
-            name, value = first.split(" = ")
-            changed[i] = f"{body}: {name} = {(int(value) + rng.randrange(1, 23)) % 23}, {rest}"
+            name, value = first.split("=")
+            changed[i] = f"{body}; {name}={(int(value) + rng.randrange(1, 23)) % 23}, {rest}"
         case "operand name":
             i = rng.choice(sums)
-            definition = graph.definitions[lines[i].split(" ")[0]]
+            definition = graph.definitions[lines[i].split(":")[0]]
             other = rng.choice([n for n in graph.definitions if n not in (*definition.operands, definition.name)])
-            changed[i] = lines[i].replace(f" {definition.left} ", f" {other} ", 1).replace(f" {definition.left} =", f" {other} =")
+            changed[i] = (
+                lines[i]
+                .replace(f" {definition.left} ", f" {other} ", 1)
+                .replace(f" {definition.left}=", f" {other}=")
+            )
         case "operator":
             i = rng.choice(sums)
             old, new = (" + ", " - ") if " + " in lines[i] else (" - ", " + ")
             changed[i] = lines[i].replace(old, new)
         case "constant":
             i = rng.choice(constants)
-            value = int(lines[i].rsplit(" ", 1)[1])
-            changed[i] = lines[i].replace(str(value), str((value + rng.randrange(1, 23)) % 23))
+            name, value = lines[i].strip().removeprefix("given ").split("=")
+            changed[i] = f"given {name}={(int(value) + rng.randrange(1, 23)) % 23}\n"
         case "unknown name":
             i = rng.choice(constants)
-            changed[i] = lines[i].replace(lines[i].split(" ")[0], "nobody")
+            changed[i] = f"given nobody={lines[i].strip().split('=')[1]}\n"
         case "drop":
-            i = rng.choice([i for i in range(len(lines) - 1)])
-            name = lines[i].split(" ")[0]
+            i = rng.choice(range(len(lines) - 1))
+            name = named(lines[i])
             del changed[i]
-            uses = [j for j, line in enumerate(changed) if f" {name} =" in line]
+            uses = [j for j, line in enumerate(changed) if f" {name}=" in line]
             i = uses[0] if uses else len(changed) - 1  # without the query's own step the answer is wrong
         case "early":
             if len(sums) < 2:
                 return None
             i, j = sums[0], sums[-1]
-            name = lines[i].split(" ")[0]
-            if f" {name} =" not in lines[j]:
+            if f" {named(lines[i])}=" not in lines[j]:
                 return None
             changed.insert(i, changed.pop(j))
         case "answer":
@@ -68,6 +82,11 @@ def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list
             i = rng.randrange(len(lines))
             changed[i] = "so obviously\n"
     return changed, i
+
+
+def named(line: str) -> str:
+    """The variable that a step is about."""
+    return line.removeprefix("given ").replace("=", ":").split(":")[0]
 
 
 def solved(seed: int) -> tuple[Graph, list[str], Random]:
@@ -106,7 +125,7 @@ def test_redundant_steps_are_not_wrong() -> None:
     """A distractor worked out rightly, or a step said twice, is valid and marked redundant."""
     graph, lines, _ = solved(4)
     distractor = next(d for d in graph.definitions.values() if d.name not in graph.needed() and d.value is not None)
-    extended = [f"{distractor}: {distractor.name} = {distractor.value}\n", lines[0], *lines]
+    extended = [f"{distractor}\n", lines[0], *lines]
 
     truths = check_steps(graph, extended)
 
@@ -127,18 +146,14 @@ def test_later_steps_are_judged_given_what_was_stated() -> None:
     planted = mutate("constant", graph, lines, rng)
     assert planted is not None
     changed, where = planted
-    name, value = changed[where].split(" ")[0], changed[where].rsplit(" ", 1)[1].strip()
-    true_value = str(graph.definitions[name].value)
-    user = next(i for i, line in enumerate(changed) if f" {name} = {true_value}," in line)
-    body, told = changed[user].split(": ")
-    definition = graph.definitions[body.split(" ")[0]]
-    shown = {part.split(" = ")[0]: int(part.split(" = ")[1]) for part in told.strip().split(", ")}
-    shown[name] = int(value)
-    result = definition.compute(shown[definition.left], shown[definition.right])
-    changed[user] = (
-        f"{body}: {definition.left} = {shown[definition.left]}, {definition.right} = {shown[definition.right]}, "
-        f"{definition.name} = {result}\n"
-    )
+    name, value = changed[where].strip().removeprefix("given ").split("=")
+    user = next(i for i, line in enumerate(changed) if f" {name}={graph.definitions[name].value}," in line)
+    body, told = changed[user].strip().split("; ")
+    definition = graph.definitions[body.split(":")[0]]
+    shown = {part.split("=")[0]: int(part.split("=")[1]) for part in told.split(", ")} | {name: int(value)}
+    left, right = shown[definition.left], shown[definition.right]
+    result = definition.compute(left, right)
+    changed[user] = f"{body}; {definition.left}={left}, {definition.right}={right}, {definition.name}={result}\n"
 
     truths = check_steps(graph, changed[: user + 1])
 
@@ -179,7 +194,13 @@ def test_the_hash_ignores_names_constants_and_order(seed: int) -> None:
     names = list(graph.definitions)
     rename = dict(zip(names, [f"v{'x' * i}" for i in range(len(names))], strict=True))
     definitions = [
-        type(d)(rename[d.name], rng.randrange(23) if d.value is not None else None, rename.get(d.left, ""), d.op, rename.get(d.right, ""))
+        type(d)(
+            rename[d.name],
+            rng.randrange(23) if d.value is not None else None,
+            rename.get(d.left, ""),
+            d.op,
+            rename.get(d.right, ""),
+        )
         for d in graph.definitions.values()
     ]
     rng.shuffle(definitions)

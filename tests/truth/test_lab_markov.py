@@ -75,7 +75,9 @@ def test_draws_depend_on_nothing_but_their_number() -> None:
     parts = [
         [*a, *b]
         for a, b in zip(
-            policy.write(starts[::-1], draws=range(4), seed=5)[::-1], policy.write(starts, draws=range(4, 8), seed=5), strict=True
+            policy.write(starts[::-1], draws=range(4), seed=5)[::-1],
+            policy.write(starts, draws=range(4, 8), seed=5),
+            strict=True,
         )
     ]
 

@@ -1,6 +1,7 @@
 """ProcessBench rows and the step scores recorded for them.
 
-A row is `{id, problem, steps, label, final_answer_correct, generator}`; `label` is the 0-based first wrong step, -1 for none.
+A row is `{id, problem, steps, label, final_answer_correct, generator}`; `label` is the 0-based first wrong step, or -1 for
+none.
 """
 
 from __future__ import annotations
@@ -39,15 +40,19 @@ class BenchRow:
         return self.error is not None and self.answer_correct is True
 
 
-def read_subsets(source: str, *, skip_bad: bool = False, drops: Counter[str] | None = None) -> dict[str, list[BenchRow]]:
-    """The rows of each subset: one a file (`gsm8k.dev.jsonl.gz` is gsm8k), one a file of a folder, or one a split of a data
-    set on a hub (`Qwen/ProcessBench`, or `Qwen/ProcessBench:gsm8k`; needs the extra `data`).
+def read_subsets(
+    source: str, *, skip_bad: bool = False, drops: Counter[str] | None = None
+) -> dict[str, list[BenchRow]]:
+    """The rows of each subset: a file is one (`gsm8k.dev.jsonl.gz` is gsm8k), a folder has one a file, a data set on a hub one
+    a split (`Qwen/ProcessBench`, or `Qwen/ProcessBench:gsm8k`; needs the extra `data`).
 
     An id that comes twice in a subset is an error, as is a subset without rows.
     """
     path = Path(source)
     if path.is_dir():
-        files = sorted(one for one in path.iterdir() if one.name.removesuffix(".gz").removesuffix(".zst").endswith(".jsonl"))
+        files = sorted(
+            one for one in path.iterdir() if one.name.removesuffix(".gz").removesuffix(".zst").endswith(".jsonl")
+        )
         if not files:
             raise InputError("a folder without .jsonl files", file=source, fix="pass the folder that holds them")
         parts: Iterable[tuple[str, Iterator[Row]]] = [
@@ -79,7 +84,7 @@ def bench_row(row: Row) -> BenchRow:
     """One row as it should be; InputError says what is wrong with another."""
     steps = row.texts("steps")
     label = row.data.get("label")
-    if not is_whole(label) or not -1 <= int(label) < len(steps):  # type: ignore[arg-type]
+    if not is_whole(label) or not -1 <= int(label) < len(steps):
         raise row.error(
             f"label: {shown(label)} for {len(steps)} steps",
             expected="label: 0-based index of the first wrong step, or -1",
@@ -93,7 +98,7 @@ def bench_row(row: Row) -> BenchRow:
     return BenchRow(
         id=identity,
         prefix=Prefix(prompt_id(prompt), prompt, joined(steps)),
-        error=None if label == -1 else int(label),  # type: ignore[arg-type]
+        error=None if label == -1 else int(label),
         answer_correct=row.flag("final_answer_correct") if known else None,
         author=row.optional_text("generator") or "",
     )
@@ -153,7 +158,9 @@ def checked(row: BenchRow, steps: Sequence[float], source: str) -> tuple[float, 
         )
     for index, score in enumerate(steps):
         if not math.isfinite(score):
-            raise InputError(f"no score for step {index} of id {row.id!r}", expected="a number for every step", file=source)
+            raise InputError(
+                f"no score for step {index} of id {row.id!r}", expected="a number for every step", file=source
+            )
     return tuple(steps)
 
 
@@ -173,7 +180,9 @@ def _hub_splits(source: str) -> list[tuple[str, Iterator[Row]]]:
     try:
         loaded: Any = datasets.load_dataset(name, split=split or None)
     except Exception as error:
-        raise InputError(f"a data set that can't be loaded ({error})", file=source, fix="check name and connection") from error
+        raise InputError(
+            f"a data set that can't be loaded ({error})", file=source, fix="check name and connection"
+        ) from error
     splits = {split: loaded} if split else dict(loaded)
     return [(part, _hub_rows(f"{name}:{part}", rows)) for part, rows in splits.items()]
 

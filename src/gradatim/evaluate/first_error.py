@@ -2,7 +2,7 @@
 
 A solution is either erroneous (its first wrong step is known) or correct (no step is wrong). The *error accuracy* is the
 share of erroneous solutions whose first wrong step is predicted exactly; the *correct accuracy* is the share of correct
-solutions in which no step is called wrong; F1 is their harmonic mean (arXiv:2412.06559).
+ones in which no step is called wrong; F1 is their harmonic mean (arXiv:2412.06559).
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def accuracy(hits: Sequence[bool], problems: Sequence[str]) -> Estimate:
 def measure(judged: Sequence[Judged], predicted: Sequence[int | None]) -> FirstError:
     """Accuracies and F1 of predictions, one a solution, with 95 % intervals.
 
-    The interval of F1 is a bootstrap by problem. Where a class is all hits or all misses it is instead the F1 of the lower
-    ends and of the upper ends of the two accuracies' intervals, which is wider than needed but not blind.
+    The interval of F1 is a bootstrap by problem. Where a class is all hits or all misses it is instead the F1 of the
+    lower ends and of the upper ends of the two accuracies' intervals, which is wider than needed but not blind.
     """
     hits = np.array([one.error == said for one, said in zip(judged, predicted, strict=True)], dtype=bool)
     wrong = np.array([one.error is not None for one in judged], dtype=bool)

@@ -1,7 +1,7 @@
 """First-error F1 of rules that read no step: what a model has to beat.
 
-`always_correct` calls nothing wrong (F1 is 0 by definition); `first_step` calls every first step wrong; `random` names -1 (no
-error) or one of the T steps with equal chance, as the F1 of its expected accuracies; `length` looks at the number of
+`always_correct` calls nothing wrong (F1 is 0 by definition); `first_step` calls every first step wrong; `random` names -1
+(no error) or one of the T steps with equal chance, as the F1 of its expected accuracies; `length` looks at the number of
 steps only: "all solutions of at least (or at most) k steps are wrong at step j", the best such rule.
 """
 
@@ -52,7 +52,7 @@ def random_f1(judged: Sequence[Judged]) -> float:
 
 
 def length_f1(judged: Sequence[Judged], *, chosen_on: Sequence[Judged] | None = None) -> float:
-    """F1 of the best rule on step count, chosen on other rows; NaN where a class is empty or there is one problem only."""
+    """F1 of the best rule on step count, chosen on other rows; NaN where a class is empty or there is but one problem."""
     if chosen_on is not None:
         rules = [best_length_rule(chosen_on)] * len(judged)
     elif len({one.problem for one in judged}) < 2:

@@ -1,4 +1,4 @@
-"""Which score counts as "wrong": a number fixed beforehand, chosen on other rows, or cross-fitted. Never on the same rows."""
+"""Which score counts as "wrong": a number fixed beforehand, or chosen on other rows. Never on the same rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Thresholds:
     rows: tuple[float, ...]
     """One a row: the row is called wrong at its first step that scores below this."""
     chosen: tuple[float, ...]
-    """The distinct choices behind them: one, or one a fold."""
+    """The choices behind them: one, or one a fold."""
     source: str
     """"fixed", "cross-fit", or the file they were chosen on."""
 
@@ -43,8 +43,10 @@ def fixed(judged: Sequence[Judged], threshold: float, source: str = "fixed") -> 
 
 def cross_fitted(judged: Sequence[Judged]) -> Thresholds:
     """For each of five folds by problem the threshold with the best F1 on the other four."""
-    chosen = cross_fit(judged, [one.problem for one in judged], best_threshold)
-    return Thresholds(tuple(chosen), tuple(dict.fromkeys(chosen)), "cross-fit")
+    problems = [one.problem for one in judged]
+    rows = cross_fit(judged, problems, best_threshold)
+    of_fold = dict(zip(fold_of(problems), rows, strict=True))
+    return Thresholds(tuple(rows), tuple(of_fold[fold] for fold in sorted(of_fold)), "cross-fit")
 
 
 def cross_fit(
@@ -64,7 +66,9 @@ def fold_of(problems: Sequence[str], folds: int = FOLDS) -> list[int]:
 
     Depends on the set of problems alone, not on the order of rows; all rows of a problem share a fold.
     """
-    order = sorted(set(problems), key=lambda problem: (blake2b(problem.encode("utf-8", "surrogatepass")).digest(), problem))
+    order = sorted(
+        set(problems), key=lambda problem: (blake2b(problem.encode("utf-8", "surrogatepass")).digest(), problem)
+    )
     dealt = {problem: index % folds for index, problem in enumerate(order)}
     return [dealt[problem] for problem in problems]
 
@@ -73,7 +77,7 @@ def best_threshold(judged: Sequence[Judged]) -> float:
     """The threshold with the best F1 on these rows, exact over all thresholds; ConfigError if a class is empty.
 
     F1 only changes at scores of the rows. Between two such scores all thresholds are equal, and the middle is taken; of
-    several best intervals the widest, then the lowest. An interval that is open at one end is closed 0.05 beyond the last score.
+    several best intervals the widest, then the lowest. Beyond the lowest and the highest score it is 0.05 away from them.
     """
     wins = [_winning(one) for one in judged]
     errors = np.array([win for one, win in zip(judged, wins, strict=True) if one.error is not None]).reshape(-1, 2)
@@ -108,7 +112,9 @@ def _winning(one: Judged) -> tuple[float, float]:
     return (-math.inf, lowest)
 
 
-def _hits(wins: np.ndarray[tuple[int, int], np.dtype[np.float64]], upper: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _hits(
+    wins: np.ndarray[tuple[int, int], np.dtype[np.float64]], upper: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """How many of the intervals (low, high] hold each threshold in `upper`."""
     real = wins[wins[:, 0] < wins[:, 1]]
     begun = np.searchsorted(np.sort(real[:, 0]), upper, side="left")

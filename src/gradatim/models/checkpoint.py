@@ -1,4 +1,4 @@
-"""A reward model on disk: a folder that stock transformers loads, and `gradatim.json` with what transformers can't know.
+"""A reward model on disk: a folder that stock transformers loads, and `gradatim.json` with what it can't know.
 
 `gradatim.json` is taken away first and written last: a folder without it is a save that did not end.
 """
@@ -15,7 +15,12 @@ from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging
 
 from gradatim import backbones, runs
@@ -32,7 +37,7 @@ _PACKAGED = {"lab": Path(__file__).parent.parent / "problems" / "lab" / "data" /
 def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) -> Path:
     """Write the model to a folder, which may hold an older save of it; returns the folder.
 
-    `dtype` ("bfloat16", "float16") halves the file: weights are rounded on disk, and computed with in the module's own type.
+    `dtype` ("bfloat16", "float16") halves the file: weights are rounded on disk, and computed with as before.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,15 +58,14 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
 def load(source: str | Path, *, device: str = "auto", dtype: str = "float32") -> RewardModel:
     """The model in a folder, in a run's folder (its `model/`), or shipped with the package ("lab").
 
-    CheckpointError for a folder that is none, weights that are missing, left over or not safetensors, and a tokenizer or
-    settings that do not encode as they did in training.
+    CheckpointError for a folder that is none, for weights that are missing, left over or not safetensors, and for a
+    tokenizer or settings that do not encode as they did in training.
     """
     number_format, place = _dtype(dtype), backbones.device_for(device)
     folder = _folder(source)
     card = _read(folder)
     module = _module(folder, card["kind"], number_format).to(place).eval()
-    with _quiet(), _told(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer = _tokenizer(folder)
     encoding = dict(card["encoder"])
     digest, length = encoding.pop("digest"), encoding.pop("max_length")
     with _told(folder):
@@ -134,7 +138,7 @@ def _read(folder: Path) -> Mapping[str, Any]:
     encoder = {"separator", "prompt_template", "bos", "digest", "max_length"}
     if set(card["encoder"]) != encoder:
         raise CheckpointError(f"{path}: encoder has {sorted(card['encoder'])}, expected {sorted(encoder)}")
-    return card
+    return dict(card)
 
 
 def _module(folder: Path, kind: Kind, dtype: torch.dtype) -> Any:
@@ -158,15 +162,23 @@ def _module(folder: Path, kind: Kind, dtype: torch.dtype) -> Any:
     return module
 
 
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer as it was saved. AutoTokenizer would replace a plain one by what is usual for the type of model."""
+    with _quiet(), _told(folder):
+        saved = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("tokenizer_class", "")
+        plain = saved in ("TokenizersBackend", "PreTrainedTokenizerFast")
+        auto = PreTrainedTokenizerFast if plain else AutoTokenizer
+        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
     """What a library says of a broken folder, as our error."""
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError, ConfigError) as error:
-        raise CheckpointError(
-            f"{folder}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
-        ) from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{folder} can't be loaded: {lines[0]}") from error
 
 
 @contextmanager

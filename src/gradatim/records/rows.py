@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeGuard, TypeVar, cast
 
 import zstandard
 
@@ -134,7 +134,7 @@ class Row:
         return float(value)
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int | float]:
     """Whether a JSON value is a whole number: 3 and 3.0 are, true and NaN are not."""
     if isinstance(value, bool):
         return False

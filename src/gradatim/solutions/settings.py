@@ -38,5 +38,5 @@ class PolicySettings:
             raise ConfigError(f"batch_rows={self.batch_rows}; expected at least 1")
         if self.prompt_template not in ("auto", "chat") and self.prompt_template.count("{prompt}") != 1:
             raise ConfigError(
-                f"prompt_template={self.prompt_template!r}; expected 'auto', 'chat' or a text with {{prompt}} in it once"
+                f"prompt_template={self.prompt_template!r}; expected 'auto', 'chat' or a text with one {{prompt}}"
             )

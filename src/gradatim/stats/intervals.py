@@ -1,7 +1,8 @@
 """How sure we are of a mean over problems: Wilson for one proportion, the bootstrap over problems for everything else.
 
 The unit of sampling is the problem: solutions and steps of one problem share its difficulty, so they are drawn together
-(`clusters`). With fewer than two clusters nothing is known about the spread, and the bounds are NaN, never a zero width.
+(`clusters`). With fewer than two clusters nothing is known about the spread, and the bounds are NaN, never a zero
+width.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def bootstrap(
     """The mean of `values` with its percentile bootstrap interval; whole clusters are drawn, with all their values.
 
     `clusters` names each value's cluster (default: every value is one of its own); `n` of the result counts clusters.
-    No values, or a NaN among them, give NaN. The same seed draws the same clusters whatever the values, so two calls over
-    the same clusters are paired.
+    No values, or a NaN among them, give NaN. The same seed draws the same clusters whatever the values, so two calls
+    over the same clusters are paired.
     """
     column = _flat(values)[:, None]
     return bootstrap_columns(column, clusters, level=level, draws=draws, seed=seed)[0]
@@ -80,7 +81,8 @@ def ratio_bootstrap(
 ) -> Estimate:
     """mean(top) / mean(bottom) with its interval, both means over the same drawn clusters: the share of a gap, say.
 
-    Resamples in which the bottom is 0 have no ratio and leave the interval; if there are any, the interval is wide already.
+    Resamples in which the bottom is 0 have no ratio and leave the interval; if there are any, the interval is wide
+    already.
     """
     above, below = _flat(top), _flat(bottom)
     if len(above) != len(below):
@@ -103,8 +105,8 @@ def bootstrap_statistic(
 ) -> Estimate:
     """Any statistic of items with its interval: `statistic(indices)` is computed on all items and on every resample.
 
-    `clusters` names each item's cluster. For what is no mean: an AUROC, an F1, a calibration error. Resamples on which the
-    statistic is NaN (a class came out empty) leave the interval.
+    `clusters` names each item's cluster. For what is no mean: an AUROC, an F1, a calibration error. Resamples on which
+    the statistic is NaN (a class came out empty) leave the interval.
     """
     codes, count = _codes(clusters, len(clusters))
     order = np.argsort(codes, kind="stable")
@@ -127,9 +129,11 @@ def bootstrap_columns(
     seed: int = 0,
     skip_nan: bool = False,
 ) -> list[Estimate]:
-    """`bootstrap` of every column of an (items x columns) table, all under the same drawn clusters (so they are paired).
+    """`bootstrap` of every column of an (items x columns) table, all under the same drawn clusters (so they are
+    paired).
 
-    A column with a NaN is NaN; with `skip_nan` its mean is over the rest, and its `n` counts the clusters that are left.
+    A column with a NaN is NaN; with `skip_nan` its mean is over the rest, and its `n` counts the clusters that are
+    left.
     """
     table = np.asarray(columns, dtype=np.float64)
     if table.ndim != 2:
@@ -147,20 +151,25 @@ def _block(
     sums, sizes = np.zeros((count, table.shape[1])), np.zeros((count, table.shape[1]))
     np.add.at(sums, codes, np.where(seen, table, 0.0))
     np.add.at(sizes, codes, seen.astype(np.float64))
-    dead = np.zeros(table.shape[1], dtype=bool) if skip_nan else ~seen.all(axis=0)
+    dead = np.zeros(table.shape[1], dtype=bool) if skip_nan else np.any(~seen, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(dead, np.nan, sums.sum(axis=0) / sizes.sum(axis=0))
         drawn = [(weights @ sums) / (weights @ sizes) for weights in _weights(count, draws, seed)]
     samples = np.concatenate(drawn) if drawn else np.full((1, table.shape[1]), np.nan)
-    counts = (sizes > 0).sum(axis=0)
-    if not np.isnan(samples).any():
-        low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        wide = (counts > 1) & ~dead
-        low, high = np.where(wide, low, np.nan), np.where(wide, high, np.nan)
-        return [Estimate(*map(float, row), int(n)) for *row, n in zip(values, low, high, counts, strict=True)]
+    counts = np.sum(sizes > 0, axis=0)
+    if np.isnan(samples).any():
+        columns = [
+            np.empty(0) if gone else column[~np.isnan(column)] for column, gone in zip(samples.T, dead, strict=True)
+        ]
+        return [
+            _estimate(float(value), column, int(n), level)
+            for value, column, n in zip(values, columns, counts, strict=True)
+        ]
+    bounds = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    bounds = np.where((counts > 1) & ~dead, bounds, np.nan)
     return [
-        _estimate(float(value), np.empty(0) if gone else column[~np.isnan(column)], int(n), level)
-        for value, column, n, gone in zip(values, samples.T, counts, dead, strict=True)
+        Estimate(float(value), float(low), float(high), int(n))
+        for value, low, high, n in zip(values, *bounds, counts, strict=True)
     ]
 
 

@@ -1,12 +1,12 @@
 """Majority voting among n of m samples, exactly: the mean over all C(m, n) subsets, ties shared, in polynomial time.
 
-Let c be the winner's votes. A subset in which t answers have exactly c votes and none has more is counted by the coefficient of
-z^t x^n in  prod_b (sum_{j<c} C(m_b, j) x^j + z C(m_b, c) x^c) * (1 + x)^rest,  where b runs over the answers with at least c
-samples, and all other samples (rarer answers, unread ones) are the rest. Summed over c, with the mean correctness of the t tied
-answers. Every term is positive, so nothing cancels: the result is exact to rounding.
+Let c be the winner's votes. A subset in which t answers have exactly c votes and none has more is counted by the
+coefficient of z^t x^n in  prod_b (sum_{j<c} C(m_b, j) x^j + z C(m_b, c) x^c) * (1 + x)^rest,  where b runs over the
+answers with at least c samples, and all other samples (rarer answers, unread ones) are the rest. Summed over c, with
+the mean correctness of the t tied answers. Every term is positive, so nothing cancels: the result is exact to rounding.
 
-For pools in the hundreds the coefficients leave the range of floats, so all binomials are scaled by powers of two (exact), and x by
-one power of two for each band of n.
+For pools in the hundreds the coefficients leave the range of floats, so all binomials are scaled by powers of two
+(exact), and x by one power of two for each band of n.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,8 +44,9 @@ def majority_curve(
 ) -> Floats:
     """Expected correctness of the most frequent answer among n samples drawn from a pool, for each n in `ns`.
 
-    `sizes[b]` samples gave answer b, whose correctness is `good[b]`; `unread` samples cast no vote, and a draw without any vote
-    is not correct. Tied answers share evenly. `ns` defaults to `majority_grid`; NaN outside 1..m, or where `good` has a NaN.
+    `sizes[b]` samples gave answer b, whose correctness is `good[b]`; `unread` samples cast no vote, and a draw without
+    any vote is not correct. Tied answers share evenly. `ns` defaults to `majority_grid`; NaN outside 1..m, or where
+    `good` has a NaN.
     """
     if len(sizes) != len(good):
         raise ValueError(f"each answer needs its correctness: {len(sizes)} sizes, {len(good)} values")
@@ -83,39 +84,45 @@ def _band(sizes: list[int], good: list[float], m: int, ns: Ints, tilt: int) -> F
     return result
 
 
-def _reaches(size: int, m: int, n: int, c: int) -> bool:
-    return bool(_reach(size, m, np.array([n]), c)[0] > _NEVER)
-
-
-def _reach(size: int, m: int, ns: Ints, c: int) -> Floats:
-    """A bound from above on the probability that n draws hold c or more of `size` samples (Hoeffding 1963, theorem 1)."""
-    p, q = size / m, np.clip(c / ns, None, 1.0)
+def _reach(sizes: ArrayLike, m: int, ns: ArrayLike, c: int) -> Floats:
+    """A bound from above on the probability that n draws hold c or more of `size` samples (Hoeffding 1963, theorem
+    1)."""
+    n = np.asarray(ns, dtype=np.float64)
+    p, q = np.asarray(sizes) / m, np.minimum(c / n, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = np.where(q < 1.0, (1.0 - q) * np.log((1.0 - q) / (1.0 - p)), 0.0)
-        bound = np.exp(-ns * np.where(q > p, q * np.log(q / p) + rest, 0.0))
-    return np.where(ns < c, 0.0, bound)
+        bound = np.exp(-n * np.where(q > p, q * np.log(q / p) + rest, 0.0))
+    return np.where(n < c, 0.0, bound)
 
 
 def _ties(sizes: list[int], good: list[float], m: int, c: int, ns: Ints, tilt: int) -> Floats:
     """Scaled weight of the subsets whose winner has c votes, times its correctness, for each n."""
     most = int(ns[-1])
-    rivals = [pair for pair in zip(sizes, good, strict=True) if pair[0] >= c and _reaches(pair[0], m, most, c)]
-    ties, width = min(len(rivals), most // c), most + 1
-    counts = np.zeros((2, ties + 1, 1))  # [weight, weight * summed correctness of the tied], tied answers, other votes
-    counts[0, 0, 0] = 1.0
+    able = _reach(sizes, m, most, c) > _NEVER
+    rivals = [(size, worth) for size, worth, can in zip(sizes, good, able, strict=True) if can and size >= c]
+    ties = min(len(rivals), most // c)
+    counts = np.ones((2, 1, 1))  # [weight, weight * summed correctness of the tied], tied answers, other votes
+    counts[1] = 0.0
     for size, worth in rivals:
         binomials = _scaled(size, tilt)
-        tied = counts[:, :-1] * binomials[c]
+        tied = counts * binomials[c]
         tied[1] += worth * tied[0]
-        counts = _multiply(counts, binomials[:c], width)
-        counts[:, 1:, : tied.shape[2]] += tied
+        fewer = _multiply(counts, binomials[:c], most + 1)
+        counts = np.zeros((2, min(counts.shape[1], ties) + 1, fewer.shape[2]))
+        counts[:, : fewer.shape[1]] = fewer
+        counts[:, 1:, : tied.shape[2]] += tied[:, : counts.shape[1] - 1]
+    votes = _votes(counts[1], c, most + 1)
     others = m - sum(size for size, _ in rivals)
-    wins = counts[1, 1:] / np.arange(1, ties + 1)[:, None]
-    drawn = np.arange(1, ties + 1)[:, None] * c + np.arange(wins.shape[1])
-    votes = np.bincount(drawn.ravel(), wins.ravel())[:width]
     weight = _at(_scaled(others, tilt), ns[:, None] - np.arange(len(votes))) @ votes
     parts = sum(_unit(size, tilt) for size, _ in rivals) + _unit(others, tilt)
     return np.asarray(np.ldexp(weight, parts - _unit(m, tilt)), dtype=np.float64)
+
+
+def _votes(summed: Floats, c: int, width: int) -> Floats:
+    """Mean correctness of the tied, by how many votes the rivals have together."""
+    tied = np.arange(1, len(summed))[:, None]
+    drawn = tied * c + np.arange(summed.shape[1])
+    return np.bincount(drawn.ravel(), (summed[1:] / tied).ravel()).astype(np.float64)[:width]
 
 
 def _multiply(counts: Floats, factor: Floats, width: int) -> Floats:

@@ -1,8 +1,8 @@
 """What n draws give, exactly, from a pool of m >= n samples: the mean over all C(m, n) subsets without listing one.
 
-Arrays end in a samples axis (..., m); results end in an axis over `ns` (default: every n from 1 to m). Outside the domain
-(n < 1, n > m, NaN among the inputs) the result is NaN. Formulas: the best-of-n weights are those of the order statistics of a
-subset; ties share evenly. Checked against enumeration to 1e-12.
+Arrays end in a samples axis (..., m); results end in an axis over `ns` (default: every n from 1 to m). Outside the
+domain (n < 1, n > m, NaN among the inputs) the result is NaN. Formulas: the best-of-n weights are those of the order
+statistics of a subset; ties share evenly. Checked against enumeration to 1e-12.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def pass_curve(good: ArrayLike, ns: Sequence[int] | None = None) -> Floats:
     """pass@n of each pool: `good` (..., m) is 1 for a correct sample and 0 for a wrong one; anything else is NaN."""
     table, sizes = _table(good), _sizes(good, ns)
     m = table.shape[-1]
-    binary = np.isin(table, (0.0, 1.0)).all(axis=-1)
+    binary = np.all((table == 0.0) | (table == 1.0), axis=-1, keepdims=True)
     count = table.sum(axis=-1)[..., None]
     left = np.arange(m, 0, -1)
     none = np.cumprod(np.clip(left - count, 0, None) / left, axis=-1)
-    return _pick(np.where(binary[..., None], 1.0 - none, np.nan), sizes)
+    return _pick(np.where(binary, 1.0 - none, np.nan), sizes)
 
 
 def random_curve(good: ArrayLike, ns: Sequence[int] | None = None) -> Floats:
@@ -48,8 +48,8 @@ def random_curve(good: ArrayLike, ns: Sequence[int] | None = None) -> Floats:
 def best_of_curve(values: ArrayLike, good: ArrayLike, ns: Sequence[int] | None = None) -> Floats:
     """Mean of `good` at the sample with the highest value among n; samples with equal values share evenly.
 
-    `values` and `good` are (..., m); `good` may be any number (correct or not, a second scorer's value). With `good` = `values`
-    this is the expected best value.
+    `values` and `good` are (..., m); `good` may be any number (correct or not, a second scorer's value). With `good` =
+    `values` this is the expected best value.
     """
     worth, table, sizes = _table(values), _table(good), _sizes(good, ns)
     if worth.shape != table.shape:
@@ -57,15 +57,16 @@ def best_of_curve(values: ArrayLike, good: ArrayLike, ns: Sequence[int] | None =
     m = table.shape[-1]
     known = np.array([n for n in sizes if 1 <= n <= m], dtype=np.int64)
     exact = _shared_ties(worth, table) @ order_weights(m, known).T
-    dead = np.isnan(worth).any(axis=-1) | np.isnan(table).any(axis=-1)
-    exact = np.where(dead[..., None], np.nan, exact)
+    dead = np.any(np.isnan(worth) | np.isnan(table), axis=-1, keepdims=True)
+    exact = np.where(dead, np.nan, exact)
     result = np.full((*table.shape[:-1], len(sizes)), np.nan)
     result[..., [1 <= n <= m for n in sizes]] = exact
     return result
 
 
 def order_weights(m: int, ns: ArrayLike) -> Floats:
-    """Probability that the i-th lowest of m samples is the highest of n drawn ones: (len(ns), m), C(i-1, n-1) / C(m, n).
+    """Probability that the i-th lowest of m samples is the highest of n drawn ones: (len(ns), m), C(i-1, n-1) / C(m,
+    n).
 
     By the recurrence w_m = n/m, w_(i-1) = w_i (i-n)/(i-1), exact to rounding where log-gamma loses three digits.
     """

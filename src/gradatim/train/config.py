@@ -63,14 +63,16 @@ class TrainConfig:
     """What `gradatim train` does: which data, onto which backbone, into which folder."""
 
     data: tuple[str, ...] = ()
-    """Where the examples come from: labelled solutions for a PRM ("prm800k:PATH", "math-shepherd:PATH", "plain:PATH",
-    "trl:PATH" or our own file), solutions with verdicts for an ORM, pairs or solutions with verdicts for preferences."""
+    """Where the examples come from. For a PRM labelled solutions: "prm800k:PATH", "math-shepherd:PATH", "plain:PATH",
+    "trl:PATH" or our own file. For an ORM solutions with verdicts; for Bradley-Terry these or preference pairs."""
     out: str = ""
     """Folder of the trained model."""
+    name: str = ""
+    """What the model's scores are signed with; empty: kind and backbone."""
     kind: Literal["prm", "orm"] = "prm"
     """"prm": a logit a step. "orm": one for the whole solution."""
     objective: Literal["logistic", "bradley-terry"] = "logistic"
-    """"logistic": labels decide. "bradley-terry": an ORM that ranks the chosen solution of each pair above the other."""
+    """"logistic": labels decide. "bradley-terry": the chosen solution of each pair should rank above the other."""
     backbone: str = "lab"
     """The language model to start from: a hub name, a folder, or a name that Gradatim knows ("smollm2", "lab")."""
     separator: str = "\n"
@@ -78,18 +80,22 @@ class TrainConfig:
     reduction: Reduction = "min"
     """How the trained PRM's step scores become one value."""
     weighting: Weighting = "prefix"
-    """"prefix": a prefix that many solutions share counts once. "trajectory": once a solution, as separate rows would."""
+    """"prefix": a prefix that many solutions share counts once. "trajectory": it counts once for each of them."""
     max_length: int | None = None
     """Longest solution in tokens, with its problem; None: what the backbone can take."""
     too_long: Literal["error", "drop"] = "error"
-    """What happens to a longer solution: the training does not start, or it is left out and counted. It is never cut."""
+    """What a longer solution does: it stops the training before it starts, or is left out and counted. None is cut."""
     held_out: float = 0.1
-    """Share of the problems, with all their solutions, that is kept apart: the saved model is the one with the least loss
-    on it. 0: no part is kept apart, and the last model is saved."""
+    """Share of the problems, with all their solutions, that is kept apart: the model with the least loss on it is the
+    one that is saved. 0: no part is kept apart, and the last model is saved."""
     freeze: bool = False
     """Train only the head, on features that the backbone computes once."""
+    features: str = ""
+    """File (SQLite) that keeps a frozen backbone's features for later trainings; empty: kept until this one ends."""
     lora_rank: int = 0
     """Rank of LoRA updates to every linear layer of the backbone, merged into it when the model is saved; 0: none."""
+    device: str = "auto"
+    """Where to compute: "auto", "cpu", "cuda", "cuda:1"."""
     skip_bad: bool = False
     """Leave out malformed rows, and count them, instead of stopping at the first."""
     seed: int = 0

@@ -7,10 +7,12 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gradatim.core import seed_for
@@ -77,7 +79,7 @@ def fit(
     with progress("train", len(steps) - at.step, "steps", quiet=quiet) as shown:
         while at.step < len(steps) and not at.stopped:
             batch = steps[at.step]
-            weight = sum(lesson.weight for lesson in batch)
+            weight, processed = sum(lesson.weight for lesson in batch), at.processed
             for part in micro_batches(batch, config.block_tokens):
                 loss = loss_of(logits_at(module, read(part)), part) / weight
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -94,7 +96,8 @@ def fit(
             optimizer.zero_grad()
             at.step += 1
             at.weight += weight
-            shown.advance(1, distinct=sum(lesson.distinct for lesson in batch), tokens=sum(les.tokens for les in batch))
+            distinct, processed = sum(lesson.distinct for lesson in batch), at.processed - processed
+            shown.advance(1, distinct=distinct, processed=processed)
             shown.show(loss=at.loss / at.weight)
 
             if at.step in checks:
@@ -137,7 +140,8 @@ def forward(module: nn.Module, config: FitConfig) -> Read:
 def loss_of(z: Tensor, lessons: Sequence[Lesson]) -> Tensor:
     """The sum (not the mean) of the losses at the logits (reads,) of some lessons, all of one kind."""
     if not lessons[0].matches:
-        good, bad = torch.tensor([e for lesson in lessons for e in lesson.evidence], device=z.device).unbind(1)
+        owed = [evidence for lesson in lessons for evidence in lesson.evidence]
+        good, bad = torch.tensor(owed, dtype=z.dtype, device=z.device).unbind(1)
         return logistic(z, good, bad).sum()
     rows, first = [], 0
     for lesson in lessons:
@@ -232,7 +236,8 @@ def _recompute(module: nn.Module) -> None:
     layers = [layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer)]
     if not layers:
         raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
-    body_of(module)._set_gradient_checkpointing(True)  # type: ignore[operator]
     for layer in layers:
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
         # The switch works in training mode only. It is set on the layer alone: what is in it keeps dropout off.
         layer.training = True

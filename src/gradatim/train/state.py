@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def write_state(path: Path, key: str, module: nn.Module, optimizer: torch.optim.
         "key": key,
         "weights": trained_weights(module),
         "optimizer": optimizer.state_dict(),
-        "position": {**asdict(position, dict_factory=dict), "best_weights": position.best_weights},
+        "position": {part.name: getattr(position, part.name) for part in fields(position)},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".fresh")

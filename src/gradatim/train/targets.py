@@ -45,7 +45,7 @@ class Example:
 class TargetConfig:
     """How labels become evidence."""
 
-    labels: Literal["hard", "soft", "binomial"] = "binomial"
+    target: Literal["hard", "soft", "binomial"] = "binomial"
     """"hard": (1, 0) or (0, 1) by `rule`; "soft": (rate, 1 - rate); "binomial": (good, tried - good), so that eight
     continuations weigh eight times one. For labels of one vote a step (people, judges) all three are the same."""
     rule: Literal["any", "relative", "threshold"] = "any"
@@ -59,7 +59,7 @@ class TargetConfig:
     neutral: Literal["good", "bad", "skip"] = "good"
     """What a human rating of 0 means: evidence for the step, against it, or none."""
     unread: Literal["zero", "drop"] = "zero"
-    """The outcome of a solution whose answer could not be read: not correct, or no example (counted)."""
+    """The outcome of a solution that was cut off or whose answer could not be read: not correct, or none (counted)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
@@ -92,10 +92,11 @@ def outcome_examples(solutions: Iterable[Solution], config: TargetConfig, drops:
             drops["no steps"] += 1
         elif solution.verdict is None:
             drops["no verdict"] += 1
-        elif solution.verdict is Verdict.UNPARSED and config.unread == "drop":
+        elif _unread(solution) and config.unread == "drop":
             drops["unread answer"] += 1
         else:
-            examples.append(Example(solution.prefix, (_vote(solution.verdict is Verdict.CORRECT),)))
+            good = solution.verdict is Verdict.CORRECT and not _unread(solution)
+            examples.append(Example(solution.prefix, (_vote(good),)))
     return examples
 
 
@@ -169,9 +170,9 @@ def is_good(tally: Tally, labels: Labels, config: TargetConfig) -> bool:
 def _from_tally(tally: Tally, labels: Labels, config: TargetConfig) -> Evidence | None:
     if not tally.tried:
         return None
-    if config.labels == "hard":
+    if config.target == "hard":
         return _vote(is_good(tally, labels, config))
-    if config.labels == "soft":
+    if config.target == "soft":
         return Evidence(tally.rate, 1 - tally.rate)
     return Evidence(tally.good, tally.tried - tally.good)
 
@@ -180,6 +181,11 @@ def _from_rating(rating: int | None, config: TargetConfig) -> Evidence | None:
     if rating is None or (rating == 0 and config.neutral == "skip"):
         return None
     return _vote(rating == 1 or (rating == 0 and config.neutral == "good"))
+
+
+def _unread(solution: Solution) -> bool:
+    """Whether nobody could say that its answer is right or wrong: none was found, or it was cut off."""
+    return solution.verdict is Verdict.UNPARSED or solution.finish == "length"
 
 
 def _vote(good: bool) -> Evidence:

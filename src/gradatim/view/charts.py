@@ -1,7 +1,7 @@
 """SVG charts for a report, written by hand: no script, colours from the page's style sheet, every text escaped.
 
-Each function returns one `<svg>` element. Classes `c0` to `c7` carry the series colours (see report.html.j2); line styles
-repeat with another period than colours, so that no two of 40 series look alike.
+Each function returns one `<svg>` element. Classes `c0` to `c7` carry the series colours (see report.html.j2); line
+styles repeat with another period than colours, so that no two of 40 series look alike.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gradatim import heat
 from gradatim.core import Estimate
@@ -18,8 +19,8 @@ from gradatim.view.parts import Case, Curve, Histogram, Reliability, Series
 COLOURS = 8
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4")
 _WIDTH, _HEIGHT = 440, 290
-_LEFT, _TOP, _BOTTOM = 46, 12, 44
-_LABELS = 118
+_LEFT, _TOP, _BOTTOM = 54, 12, 44
+_LABELS = 128
 """Width at the right for the names of the series."""
 
 
@@ -90,7 +91,7 @@ def histogram(chart: Histogram) -> str:
         return _empty(chart.title)
     shares = {name: [count / sum(counts) for count in counts] for name, counts in groups.items()}
     top = max(max(values) for values in shares.values())
-    axes = _Axes(chart.edges[0], chart.edges[-1], 0.0, top * 1.05, _WIDTH - 16)
+    axes = _Axes(chart.edges[0], chart.edges[-1], 0.0, top * (1.08 + 0.07 * len(groups)), _WIDTH - 16)
     body = [_frame(axes, _ticks(axes.x0, axes.x1), chart.x_label, "share of the group")]
     for index, (name, values) in enumerate(shares.items()):
         points = [(axes.x(chart.edges[0]), axes.y(0))]
@@ -156,7 +157,9 @@ def _heat_row(case: Case, target: str, top: int, cell: int, label: int) -> str:
             f'fill="{heat.colour(score)}"><title>step {step + 1}: {said}</title></rect>'
         )
         if case.true_known and step == case.true:
-            parts.append(f'<rect class="ring" x="{left + 3.5}" y="{top + 3.5}" width="{cell - 7}" height="{cell - 7}" rx="2"/>')
+            parts.append(
+                f'<rect class="ring" x="{left + 3.5}" y="{top + 3.5}" width="{cell - 7}" height="{cell - 7}" rx="2"/>'
+            )
         if step == case.predicted:
             parts.append(f'<text class="cross" text-anchor="middle" x="{left + cell / 2}" y="{top + 16}">✗</text>')
     title = f"<title>{html.escape(case.title)}</title>"
@@ -180,7 +183,9 @@ def _frame(axes: _Axes, x_ticks: Sequence[float], x_label: str, y_label: str) ->
     for value in ticks:
         y = axes.y(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{axes.right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value, ticks)}</text>')
+        parts.append(
+            f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value, ticks)}</text>'
+        )
     for value in x_ticks:
         x = axes.x(value)
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
@@ -189,7 +194,9 @@ def _frame(axes: _Axes, x_ticks: Sequence[float], x_label: str, y_label: str) ->
         )
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{axes.right:.1f}" y1="{bottom}" y2="{bottom}"/>')
     middle = (_LEFT + axes.right) / 2
-    parts.append(f'<text class="label" x="{middle:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{html.escape(x_label)}</text>')
+    parts.append(
+        f'<text class="label" x="{middle:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{html.escape(x_label)}</text>'
+    )
     up = (_TOP + bottom) / 2
     parts.append(
         f'<text class="label" transform="translate(12 {up:.1f}) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>'
@@ -251,13 +258,13 @@ def _names(axes: _Axes, shown: Sequence[Series]) -> str:
             f'<line class="c{index % COLOURS} lead" x1="{start:.1f}" y1="{axes.y(last[index]):.1f}" '
             f'x2="{start + 8:.1f}" y2="{place:.1f}"/>'
             f'<text class="c{index % COLOURS} name" x="{start + 11:.1f}" y="{place + 4:.1f}">'
-            f"{html.escape(_clip(shown[index].name, 16))}<title>{html.escape(shown[index].name)}</title></text>"
+            f"{html.escape(_clip(shown[index].name, 17))}<title>{html.escape(shown[index].name)}</title></text>"
         )
     return "".join(parts)
 
 
 def _apart(places: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
-    """Ascending places moved as little as a forward and a backward sweep need, to be `gap` apart where there is room."""
+    """Ascending places moved as little as two sweeps need, to be `gap` apart where there is room."""
     gap = min(gap, (bottom - top) / max(len(places) - 1, 1))
     out: list[float] = []
     for place in places:
@@ -297,7 +304,7 @@ def _powers(low: float, high: float) -> list[float]:
 
 def _short(value: float, ticks: Sequence[float]) -> str:
     """The tick with as many decimals as its neighbours need."""
-    step = min((abs(b - a) for a, b in zip(ticks, ticks[1:], strict=False)), default=1.0)
+    step = min((abs(b - a) for a, b in pairwise(ticks)), default=1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
     return f"{value:,.{decimals}f}"
 
@@ -315,4 +322,6 @@ def _svg(title: str, body: Sequence[str]) -> str:
 
 
 def _empty(title: str) -> str:
-    return _svg(title, [f'<text class="label" x="{_WIDTH / 2}" y="{_HEIGHT / 2}" text-anchor="middle">nothing to draw</text>'])
+    return _svg(
+        title, [f'<text class="label" x="{_WIDTH / 2}" y="{_HEIGHT / 2}" text-anchor="middle">nothing to draw</text>']
+    )

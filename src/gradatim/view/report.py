@@ -1,7 +1,7 @@
 """Writes a report: `report.json` with every number, and `report.html`, one page that needs nothing but a browser.
 
-The page loads nothing and runs no script, and says so in its content security policy: step texts come from models and are
-escaped wherever they are shown.
+The page loads nothing and runs no script, and says so in its content security policy: step texts come from models and
+are escaped wherever they are shown.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def _template() -> Template:
         is_estimate=lambda cell: isinstance(cell, Estimate),
         is_number=lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool),
         whisker_range=whisker_range,
+        numeric=numeric,
         common_n=common_n,
         curve_numbers=curve_numbers,
         reliability_numbers=reliability_numbers,
@@ -124,6 +125,12 @@ def whisker_range(table: Table, column: int) -> tuple[float, float] | None:
     return (min(ends), max(ends)) if len(ends) >= 4 else None
 
 
+def numeric(table: Table, column: int) -> bool:
+    """Whether a column holds plain numbers only (and gaps): those are aligned right."""
+    cells = [row[column] for row in table.rows if row[column] is not None]
+    return bool(cells) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
+
+
 def common_n(table: Table) -> int | None:
     """The number of problems that all estimates of the table rest on; None if they differ or there are none."""
     counts = {cell.n for row in table.rows for cell in row if isinstance(cell, Estimate)}
@@ -137,7 +144,10 @@ def curve_numbers(curve: Curve) -> Table:
         places = [x for x in places if (x > 0 and math.log2(x).is_integer()) or x == places[-1]]
     found = [dict(zip(series.x, range(len(series.x)), strict=True)) for series in curve.series]
     rows: list[tuple[Cell, ...]] = [
-        (shown(int(x) if x == int(x) else x), *(_point(series, at.get(x)) for series, at in zip(curve.series, found, strict=True)))
+        (
+            shown(int(x) if x == int(x) else x),
+            *(_point(series, at.get(x)) for series, at in zip(curve.series, found, strict=True)),
+        )
         for x in places[-_MOST_ROWS:]
     ]
     columns = (curve.x_label, *(series.name for series in curve.series))

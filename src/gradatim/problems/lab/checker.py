@@ -30,8 +30,8 @@ class StepTruth:
 
 
 _ANSWER = re.compile(r"Answer: (\d+)")
-_CONSTANT = re.compile(r"([a-z]+) is (\d+): ([a-z]+) = (\d+)")
-_SUM = re.compile(r"([a-z]+) is ([a-z]+) ([+-]) ([a-z]+): ([a-z]+) = (\d+), ([a-z]+) = (\d+), ([a-z]+) = (\d+)")
+_CONSTANT = re.compile(r"given ([a-z]+)=(\d+)")
+_SUM = re.compile(r"([a-z]+): ([a-z]+) ([+-]) ([a-z]+); ([a-z]+)=(\d+), ([a-z]+)=(\d+), ([a-z]+)=(\d+)")
 
 
 def check(prefix: Prefix) -> tuple[StepTruth, ...]:
@@ -61,9 +61,8 @@ def _check_step(graph: Graph, stated: dict[str, int], needed: set[str], text: st
         right = stated.get(graph.query) == int(match.group(1))
         return StepTruth(None if right else "answer")
     if match := _CONSTANT.fullmatch(text):
-        name, value, again, result = match.groups()
-        fault = _constant_fault(graph, name, int(value), again, int(result))
-        return _stated(stated, needed, name, int(result), fault)
+        name, value = match.group(1), int(match.group(2))
+        return _stated(stated, needed, name, value, _constant_fault(graph, name, value))
     if match := _SUM.fullmatch(text):
         name, left, op, right_name, *rest = match.groups()
         definition = Definition(name, None, left, op, right_name)
@@ -78,15 +77,11 @@ def _stated(stated: dict[str, int], needed: set[str], name: str, result: int, fa
     return StepTruth(fault, redundant)
 
 
-def _constant_fault(graph: Graph, name: str, value: int, again: str, result: int) -> Fault | None:
+def _constant_fault(graph: Graph, name: str, value: int) -> Fault | None:
     definition = graph.definitions.get(name)
     if definition is None:
         return "unknown"
-    if again != name:
-        return "format"
-    if definition.value != value:
-        return "dependency"
-    return None if result == value else "arithmetic"
+    return None if definition.value == value else "dependency"
 
 
 def _sum_fault(graph: Graph, stated: dict[str, int], said: Definition, rest: Sequence[str]) -> Fault | None:

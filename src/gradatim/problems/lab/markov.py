@@ -17,12 +17,14 @@ from gradatim.problems.lab.checker import stated_answer, stated_values
 from gradatim.problems.lab.students import Student, is_wrong, next_step
 from gradatim.problems.lab.world import MODULUS, SIBLING, Graph, parse
 
+_MISREADER = Student(misread=0.75)
+
 
 @dataclass(frozen=True, slots=True)
 class MarkovPolicy:
     """A Policy (see core) with `value`. Tokens are counted as words."""
 
-    student: Student = Student(misread=0.75)
+    student: Student = _MISREADER
     """Its bugs; `swap`, `skip` and `confuse` must be 0, for they depend on more than the variable."""
     slips: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
     """Each problem has one of these chances of a slip, by its hash: problems differ in difficulty."""

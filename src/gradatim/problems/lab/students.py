@@ -1,8 +1,8 @@
 """The buggy students: who writes the lab's solutions, and how they go wrong.
 
-    loom is 12: loom = 12
-    fep is 4: fep = 4
-    dax is loom - fep: loom = 12, fep = 4, dax = 8
+    given loom=12
+    given fep=4
+    dax: loom - fep; loom=12, fep=4, dax=8
     Answer: 8
 
 Errors have visible causes, so that a majority of a student's attempts fails on the same problems: a long name is read as
@@ -54,9 +54,8 @@ def pick_student(rng: Random) -> Student:
 def state(definition: Definition, left: int = 0, right: int = 0, result: int = 0) -> str:
     """The text of a step, without its line end."""
     if definition.value is not None:
-        return f"{definition}: {definition.name} = {definition.value}"
-    values = f"{definition.left} = {left}, {definition.right} = {right}, {definition.name} = {result}"
-    return f"{definition}: {values}"
+        return str(definition)
+    return f"{definition}; {definition.left}={left}, {definition.right}={right}, {definition.name}={result}"
 
 
 def next_step(graph: Graph, stated: dict[str, int], name: str, student: Student, rng: Random) -> str:

@@ -1,6 +1,11 @@
 """Problems of the lab: definitions over numbers mod 23, shuffled, with distractors, and one variable asked for.
 
-    Mod 23. lom is 7. dax is loom - fep. loom is 12. fep is 4. What is dax?
+    Mod 23.
+    given lom=7
+    dax: loom - fep
+    given loom=12
+    given fep=4
+    What is dax?
 
 A definition is a constant or a sum or difference of two other variables. The answer needs some of them; the others are
 distractors. Names come in look-alike pairs (lom, loom): a *trap* is a needed constant with a long name whose short
@@ -24,8 +29,31 @@ from gradatim.errors import InputError
 
 MODULUS = 23
 
-SHORT_NAMES = tuple(
-    "bal dem fop gam hes jol kal lom mot nal pes rof sot tam vel wog yan zem bir cug dax fep gis hup".split()
+SHORT_NAMES = (
+    "bal",
+    "dem",
+    "fop",
+    "gam",
+    "hes",
+    "jol",
+    "kal",
+    "lom",
+    "mot",
+    "nal",
+    "pes",
+    "rof",
+    "sot",
+    "tam",
+    "vel",
+    "wog",
+    "yan",
+    "zem",
+    "bir",
+    "cug",
+    "dax",
+    "fep",
+    "gis",
+    "hup",
 )
 
 
@@ -40,7 +68,7 @@ SIBLING = {long_name(short): short for short in SHORT_NAMES}
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """`name is left op right`, or `name is value` where value is not None."""
+    """`name: left op right`, or `given name=value` where value is not None."""
 
     name: str
     value: int | None = None
@@ -58,8 +86,7 @@ class Definition:
         return (left + right if self.op == "+" else left - right) % MODULUS
 
     def __str__(self) -> str:
-        body = str(self.value) if self.value is not None else f"{self.left} {self.op} {self.right}"
-        return f"{self.name} is {body}"
+        return f"given {self.name}={self.value}" if self.value is not None else f"{self.name}: {self.left} {self.op} {self.right}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +149,14 @@ class Graph:
         return {
             name: SIBLING[name]
             for name in self.needed()
-            if (short := SIBLING.get(name)) in self.definitions
+            if (short := SIBLING.get(name, "")) in self.definitions
             and self.definitions[name].value is not None
             and self.definitions[short].value not in (None, self.definitions[name].value)
         }
 
     def prompt(self) -> str:
         """The problem as text."""
-        return " ".join([f"Mod {MODULUS}.", *(f"{d}." for d in self.definitions.values()), f"What is {self.query}?"])
+        return "\n".join([f"Mod {MODULUS}.", *map(str, self.definitions.values()), f"What is {self.query}?"])
 
     def hash(self) -> int:
         """The same for all renamings, other constants and orders of the definitions (colour refinement, 8 rounds)."""
@@ -156,23 +183,30 @@ def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-_SENTENCE = re.compile(r"([a-z]+) is (?:(\d+)|([a-z]+) ([+-]) ([a-z]+))\.")
+_LINE = re.compile(r"given ([a-z]+)=(\d+)|([a-z]+): ([a-z]+) ([+-]) ([a-z]+)")
+
+
+def _definition(match: re.Match[str]) -> Definition:
+    constant, value, name, left, op, right = match.groups()
+    return Definition(constant, int(value)) if constant else Definition(name, None, left, op, right)
 
 
 @lru_cache(maxsize=4096)
 def parse(prompt: str) -> Graph:
     """The graph a prompt tells of; InputError if it is not a lab problem."""
-    head, tail = f"Mod {MODULUS}. ", re.search(r"What is ([a-z]+)\?$", prompt)
-    found = list(_SENTENCE.finditer(prompt))
-    if not prompt.startswith(head) or tail is None or not found:
+    head, *lines, tail = prompt.split("\n") if "\n" in prompt else ("", "")
+    found = [_LINE.fullmatch(line) for line in lines]
+    query = re.fullmatch(r"What is ([a-z]+)\?", tail)
+    if head != f"Mod {MODULUS}." or query is None or not found or None in found:
         raise InputError(
-            f"not a lab problem: {prompt[:60]!r}", expected=f"'{head}NAME is ... . What is NAME?'", fix="see `lab:test:10`"
+            f"not a lab problem: {prompt[:60]!r}",
+            expected=f"lines 'Mod {MODULUS}.', 'given NAME=7' or 'NAME: NAME + NAME', 'What is NAME?'",
+            fix="see `lab:test:10`",
         )
     definitions = {
-        name: Definition(name, int(value) if value else None, left or "", op or "", right or "")
-        for name, value, left, op, right in (match.groups() for match in found)
+        (d := _definition(match)).name: d for match in found if match
     }
-    return Graph(definitions, tail.group(1))
+    return Graph(definitions, query.group(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +296,7 @@ def _needed(rng: Random, steps: int) -> list[tuple[int, ...]]:
     return nodes
 
 
-SPLITS = {"policy": range(0, 5), "train": range(5, 8), "shape": range(8, 9), "test": range(9, 10)}
+SPLITS = {"policy": range(5), "train": range(5, 8), "shape": range(8, 9), "test": range(9, 10)}
 """Which tenths of the graph hashes belong to which split: no test problem has the form of a training problem."""
 
 
@@ -274,7 +308,9 @@ def split_of(graph: Graph) -> str:
 def load(split: str, n: int, config: WorldConfig | None = None) -> list[Problem]:
     """The first n problems of a split: "policy", "train", "shape", "test", or "long" (out of distribution, 10 to 14 steps)."""
     if split != "long" and split not in SPLITS:
-        raise InputError(f"lab split {split!r}", expected=f"one of {', '.join([*SPLITS, 'long'])}", fix="write lab:test:100")
+        raise InputError(
+            f"lab split {split!r}", expected=f"one of {', '.join([*SPLITS, 'long'])}", fix="write lab:test:100"
+        )
     chosen = config or (LONG_WORLD if split == "long" else WORLD)
     problems: list[Problem] = []
     for graph in graphs(Random(f"lab/{split}/1"), chosen):

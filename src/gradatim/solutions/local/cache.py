@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 GROWTH = 1.5
 """A full buffer is replaced by one this many times as long."""
 
-ROOM = 64
+ROOM = 128
 """Tokens that a fresh buffer has room for beside what it starts with."""
 
 
@@ -35,7 +35,8 @@ class RowLayer(DynamicLayer):  # type: ignore[misc]
         """Append the new tokens' states; returns all states as views."""
         end = self.length + key_states.shape[2]
         if end > self.buffers[0].shape[2]:
-            self.buffers = tuple(_grown(buffer, self.length, end) for buffer in self.buffers)
+            keys, values = self.buffers
+            self.buffers = _grown(keys, self.length, end), _grown(values, self.length, end)
         for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, self.length : end] = states
         self.length = end
@@ -44,12 +45,11 @@ class RowLayer(DynamicLayer):  # type: ignore[misc]
 
     def keep(self, count: int, holes: torch.Tensor, movers: torch.Tensor) -> None:
         """Go on with `count` rows: rows `movers` move into `holes`, the rest of the rows from `count` on is dropped."""
-        kept = []
-        for buffer in self.buffers:
-            if len(holes):
+        keys, values = self.buffers
+        if len(holes):
+            for buffer in self.buffers:
                 buffer[holes, :, : self.length] = buffer[movers, :, : self.length]
-            kept.append(buffer[:count])
-        self.buffers = tuple(kept)
+        self.buffers = keys[:count], values[:count]
         self._look()
 
     def _look(self) -> None:
@@ -65,7 +65,8 @@ def _grown(buffer: torch.Tensor, length: int, needed: int) -> torch.Tensor:
 
 
 class RowCache(Cache):  # type: ignore[misc]
-    """The layers of a model over rows whose tokens end at the same place: shorter rows have empty columns before them."""
+    """The layers of a model over rows whose tokens end at the same place: shorter rows have empty columns before
+    them."""
 
     def keep(self, count: int, holes: torch.Tensor, movers: torch.Tensor) -> None:
         """See `RowLayer.keep`."""

@@ -85,7 +85,9 @@ class Decoder:
     def _read(self, contexts: Sequence[tuple[int, ...]]) -> Cache:
         """Keys and values of some token sequences. Padding comes after them, where causal attention never looks."""
         width = max(1, *map(len, contexts))
-        ids = torch.tensor([[*context, *[0] * (width - len(context))] for context in contexts], device=self.model.device)
+        ids = torch.tensor(
+            [[*context, *[0] * (width - len(context))] for context in contexts], device=self.model.device
+        )
         cache = DynamicCache()
         self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
         return cache

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gradatim.core import Prefix
-from gradatim.errors import BackendError
+from gradatim.errors import CheckpointError
 
 BLOCK = 64
 """Tokens a row for which uniform numbers are drawn at a time."""
@@ -26,7 +26,8 @@ def key_of(prefix: Prefix) -> bytes:
 
 
 def generator(seed: int, key: bytes, draw: int) -> np.random.Generator:
-    """The counter-based generator of one row (Philox): no other row's numbers, in whatever batch, have any part in it."""
+    """The counter-based generator of one row (Philox): no other row's numbers, in whatever batch, have any part in
+    it."""
     text = b"%d/%d/" % (seed, draw)
     state = blake2b(text + key, digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(state, "little")))
@@ -52,14 +53,15 @@ class Uniforms:
 def choose(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
     """One token a row: the first whose cumulative probability exceeds the row's uniform number.
 
-    `logits` (rows, vocabulary), `uniforms` (rows,) in [0, 1). Temperature 0 takes the largest logit. With `top_p` below 1
-    the smallest set of likeliest tokens that holds at least that probability is kept (nucleus sampling, arXiv 1904.09751).
+    `logits` (rows, vocabulary), `uniforms` (rows,) in [0, 1). Temperature 0 takes the largest logit. With `top_p`
+    below 1 the smallest set of likeliest tokens that holds at least that probability is kept (nucleus sampling, arXiv
+    1904.09751).
     """
     if temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits.float()
+    logits = logits.double()
     # The largest becomes 0 first: a tiny temperature must not make it infinite.
-    probabilities = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / temperature, dim=-1).double()
+    probabilities = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
     if top_p == 1:
         return _inverse(probabilities, uniforms)
     ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
@@ -72,7 +74,7 @@ def _inverse(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     cumulative = weights.cumsum(dim=-1)
     total = cumulative[:, -1:]
     if not bool(torch.isfinite(total).all()):
-        raise BackendError("the policy's logits are not numbers; load it with dtype=float32, or check its weights")
+        raise CheckpointError("the policy's logits are not numbers; load it with dtype=float32, or check its weights")
     target = uniforms.to(cumulative.device)[:, None] * total
     found = torch.searchsorted(cumulative, target, right=True)[:, 0]
     return found.clamp(max=weights.shape[-1] - 1)

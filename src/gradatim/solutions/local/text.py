@@ -10,7 +10,8 @@ from gradatim.core import Prefix
 from gradatim.errors import ConfigError
 
 CONTEXT_TOKENS = 4
-"""Tokens before a continuation that are decoded with it: some tokenizers drop a space at the start of what they decode."""
+"""Tokens before a continuation that are decoded with it: some tokenizers drop a space at the start of what they
+decode."""
 
 _SLOT = "{prompt}"
 _MARK = "\ue000prompt\ue000"
@@ -25,7 +26,8 @@ class TextCodec:
     """
 
     def __init__(self, tokenizer: Any, template: str = "auto") -> None:
-        """`template` as in `PolicySettings.prompt_template`; ConfigError for "chat" where the tokenizer has no template."""
+        """`template` as in `PolicySettings.prompt_template`; ConfigError for "chat" where the tokenizer has no
+        template."""
         self.tokenizer = tokenizer
         if template == "auto":
             template = "chat" if getattr(tokenizer, "chat_template", None) else _SLOT + "\n"
@@ -48,7 +50,12 @@ class TextCodec:
         before, after = self._before, self._after
         if not (self._has_control(before) or self._has_control(after)):
             return [*self._opening, *self._plain(before + prompt + after)]
-        return [*self._opening, *self._plain(before, control=True), *self._plain(prompt), *self._plain(after, control=True)]
+        return [
+            *self._opening,
+            *self._plain(before, control=True),
+            *self._plain(prompt),
+            *self._plain(after, control=True),
+        ]
 
     def decode(self, context: Sequence[int], ids: Sequence[int]) -> str:
         """The text that `ids` add after the tokens `context`; control tokens have no text."""
@@ -75,7 +82,9 @@ class TextCodec:
 
     def _around_chat(self) -> tuple[str, str]:
         if not getattr(self.tokenizer, "chat_template", None):
-            raise ConfigError("prompt_template='chat', but the tokenizer has no chat template; give a text with {prompt}")
+            raise ConfigError(
+                "prompt_template='chat', but the tokenizer has no chat template; give a text with {prompt}"
+            )
         message = [{"role": "user", "content": _MARK}]
         text: str = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
         before, mark, after = text.partition(_MARK)

@@ -1,0 +1,71 @@
+"""One epoch of the loop that anyone would write first: `python training_padded.py BACKBONE ROWS OPTIONS`.
+
+Each trajectory is a sequence, a batch is padded to its longest, the loss is the mean cross-entropy at the step ends.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+
+def main(backbone: str, rows: str, options: str) -> None:
+    asked = json.loads(options)
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    model = AutoModelForTokenClassification.from_pretrained(backbone, num_labels=2, dtype=torch.float32).eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    started = time.perf_counter()
+    data = [encode(json.loads(line), tokenizer) for line in Path(rows).read_text("utf-8").splitlines()]
+    random.Random(asked["seed"]).shuffle(data)
+    total = processed = steps = 0
+    for first in range(0, len(data), asked["batch"]):
+        ids, mask, labels = pad(data[first : first + asked["batch"]])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=asked["bfloat16"]):
+            logits = model(input_ids=ids, attention_mask=mask).logits.float()
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        total, processed, steps = total + loss.item(), processed + ids.numel(), steps + 1
+    found = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "examples": len(data),
+        "steps": steps,
+        "tokens": {"processed": processed, "separate": sum(len(ids) for ids, _ in data)},
+        "loss": round(total / steps, 4),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(found))
+
+
+def encode(row: dict[str, Any], tokenizer: Any) -> tuple[list[int], list[int]]:
+    """(ids, labels): labels are -100 but at the last token of each step's separator, as TRL's trainer has them."""
+    separator = tokenizer.encode("\n", add_special_tokens=False)
+    ids = tokenizer.encode(row["prompt"] + "\n", add_special_tokens=False)
+    labels = [-100] * len(ids)
+    for text, label in zip(row["completions"], row["labels"], strict=True):
+        step = tokenizer.encode(text, add_special_tokens=False) + separator
+        ids += step
+        labels += [-100] * (len(step) - 1) + [int(label)]
+    return ids, labels
+
+
+def pad(batch: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(ids, mask, labels), each (sequences, longest)."""
+    width = max(len(ids) for ids, _ in batch)
+    ids = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids, _ in batch])
+    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch])
+    labels = torch.tensor([[*labels, *[-100] * (width - len(labels))] for _, labels in batch])
+    return ids, mask, labels
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,43 @@
+"""ProcessBench (Zheng et al. 2024): solutions of many models with the first wrong step found by experts."""
+
+from __future__ import annotations
+
+from gradatim.core import Verdict
+from gradatim.labels.given import Given
+from gradatim.records import Row, is_whole, row_id, shown
+
+
+def read(row: Row) -> list[Given]:
+    """The labelled solution in a row `{id, generator, problem, steps, final_answer_correct, label}`.
+
+    `label` is the 0-based first wrong step, -1 for none; steps behind it are not labelled. `final_answer_correct`
+    becomes the verdict. The problem's id is the row's: one problem stands in several rows, so cluster by prompt.
+    """
+    steps = row.texts("steps")
+    label = row.data.get("label")
+    if not is_whole(label) or label < -1:
+        raise row.error(f"label {shown(label)}", expected="label: the 0-based first wrong step, or -1 for none")
+    error = int(label)
+    if error >= len(steps):
+        raise row.error(
+            f"label {error} for {len(steps)} steps",
+            expected="label: the 0-based first wrong step, or -1 for none",
+            fix="subtract 1 if the file counts from 1",
+        )
+    good = len(steps) if error == -1 else error
+    verdict = None
+    if row.name_of("final_answer_correct"):
+        verdict = Verdict.CORRECT if row.flag("final_answer_correct") else Verdict.INCORRECT
+    return [
+        Given(
+            prompt=row.text("problem"),
+            texts=steps,
+            marks=[1] * good + ([] if error == -1 else [-1] + [None] * (len(steps) - good - 1)),
+            raw=False,
+            error_known=True,
+            problem_id=row_id(row, "id"),
+            author=row.optional_text("generator") or "",
+            by="processbench",
+            verdict=verdict,
+        )
+    ]

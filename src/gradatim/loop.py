@@ -1,0 +1,190 @@
+"""The whole loop as one readable function: problems, solutions, labels, two reward models, scores, choices, a report.
+
+It runs in the lab, where the truth about every step is known, with the same stage functions that real models and real data
+go through. Every stage leaves files in the run's folder and is skipped when it is already done, so a run that was stopped
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from gradatim import records, runs
+from gradatim.core import Problem
+from gradatim.errors import ConfigError
+from gradatim.evaluate.loop_report import Pool, Ranking, loop_report
+from gradatim.labels.rollouts import LabelConfig, label_stage
+from gradatim.models import checkpoint
+from gradatim.problems import lab
+from gradatim.progress import progress
+from gradatim.score.engine import ModelScorer
+from gradatim.solutions.local.policy import LocalPolicy, load_policy
+from gradatim.solutions.sample import SampleConfig, sample_stage
+from gradatim.solutions.settings import PolicySettings
+from gradatim.train.config import FitConfig, TrainConfig
+from gradatim.train.materials import from_labelled, from_solutions
+from gradatim.train.stage import train
+from gradatim.train.targets import TargetConfig
+from gradatim.verify.answers import exact_verifier
+from gradatim.view.report import write_report
+
+Kind = Literal["prm", "orm"]
+KINDS: tuple[Kind, ...] = ("prm", "orm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """How large the loop is. `--budget` sets all of it; single flags change single numbers."""
+
+    problems: int = 60
+    """Training problems."""
+    solutions: int = 8
+    """Solutions sampled for each training problem; both models learn from all of them."""
+    rollouts: int = 8
+    """Rollouts from each distinct step of these solutions, for the Monte-Carlo labels."""
+    test_problems: int = 60
+    """Test problems, of a form that no training problem has."""
+    candidates: int = 64
+    """Solutions sampled for each test problem, to choose from."""
+    epochs: int = 6
+    """Passes over the solutions, the same for both models."""
+    lr: float = 1e-3
+    """Peak learning rate, the same for both models."""
+    seeds: int = 1
+    """Trainings of each model, with seeds 0, 1, ...; their results are averaged problem by problem."""
+    seed: int = 0
+    """Decides what is sampled and rolled out."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name not in ("lr", "seed") and getattr(self, field.name) < 1:
+                raise ConfigError(f"{field.name}={getattr(self, field.name)}; expected at least 1")
+
+
+BUDGETS: dict[str, LoopConfig] = {
+    "smoke": LoopConfig(problems=8, solutions=4, rollouts=2, test_problems=6, candidates=8, epochs=1),
+    "tiny": LoopConfig(),
+    "small": LoopConfig(problems=300, solutions=10, rollouts=8, test_problems=200, candidates=64, epochs=6, seeds=3),
+    "full": LoopConfig(problems=2000, solutions=16, rollouts=16, test_problems=1000, candidates=64, epochs=8, seeds=3),
+}
+"""What `--budget` stands for: seconds; at most 10 minutes; at most 40 minutes; hours (2 CPU cores each)."""
+
+POLICY = PolicySettings(max_new_tokens=256, device="cpu")
+
+
+def loop(config: LoopConfig, out: str | Path, *, force: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Run the loop in the folder `out`, or go on with it; returns `{"report", "headline", "seconds"}`.
+
+    ConfigError if the folder holds a loop of another size (and not `force`).
+    """
+    run = runs.Run(out, force=force)
+    problems = lab.load("train", config.problems)
+    tests = lab.load("test", config.test_problems)
+    records.write_problems(run.path("problems.jsonl"), problems)
+    records.write_problems(run.path("pool-problems.jsonl"), tests)
+    policy = load_policy("lab", POLICY)
+
+    _sample(run, config, policy, problems, "solutions", config.solutions, quiet)
+    _label(run, config, policy, problems, quiet)
+    for seed in range(config.seeds):
+        for kind in KINDS:
+            _train(run, config, kind, seed, quiet)
+    _sample(run, config, policy, tests, "pool", config.candidates, quiet)
+    for seed in range(config.seeds):
+        for kind in KINDS:
+            _score(run, kind, seed, quiet)
+    return _report(run, config, tests)
+
+
+def _sample(
+    run: runs.Run, config: LoopConfig, policy: LocalPolicy, problems: list[Problem], name: str, n: int, quiet: bool
+) -> None:
+    asked = SampleConfig(n=n, seed=config.seed, splitter="line")
+    out = run.path(f"{name}.jsonl")
+    run.stage(
+        f"sample-{name}",
+        asked,
+        lambda: sample_stage(asked, policy, problems, exact_verifier, out, quiet=quiet),
+        inputs=[run.path("problems.jsonl" if name == "solutions" else "pool-problems.jsonl")],
+        outputs=[out],
+    )
+
+
+def _label(run: runs.Run, config: LoopConfig, policy: LocalPolicy, problems: list[Problem], quiet: bool) -> None:
+    asked, out = LabelConfig(k=config.rollouts, seed=config.seed), run.path("labels.jsonl")
+    source = run.path("solutions.jsonl")
+    run.stage(
+        "label",
+        asked,
+        lambda: label_stage(asked, policy, problems, records.read_solutions(source), exact_verifier, out, quiet=quiet),
+        inputs=[source],
+        outputs=[out],
+    )
+
+
+def _folder(run: runs.Run, kind: Kind, seed: int) -> Path:
+    """`model` is the first PRM: what `gradatim.load(run)` finds."""
+    return run.path("model" if (kind, seed) == ("prm", 0) else f"model-{kind}-{seed}")
+
+
+def training(config: LoopConfig, kind: Kind, seed: int) -> TrainConfig:
+    """How the loop trains: for both kinds the same backbone, solutions, epochs and learning rate."""
+    return TrainConfig(
+        kind=kind,
+        backbone="lab",
+        reduction="min" if kind == "prm" else "outcome",
+        held_out=0.0,
+        seed=seed,
+        targets=TargetConfig(target="hard", rule="relative"),
+        fit=FitConfig(epochs=config.epochs, lr=config.lr, batch_tokens=4096),
+    )
+
+
+def _train(run: runs.Run, config: LoopConfig, kind: Kind, seed: int, quiet: bool) -> None:
+    folder = _folder(run, kind, seed)
+    asked = replace(training(config, kind, seed), out=str(folder))
+    solutions_file, labels_file = run.path("solutions.jsonl"), run.path("labels.jsonl")
+    used = [solutions_file, labels_file] if kind == "prm" else [solutions_file]
+
+    def work() -> dict[str, Any]:
+        solutions = records.read_solutions(solutions_file)
+        if kind == "orm":
+            materials = from_solutions(solutions, asked.targets)
+        else:
+            labels = {row.solution_id: row for row in records.read_labels(labels_file)}
+            materials = from_labelled([(s, labels[s.id]) for s in solutions if s.id in labels], asked.targets)
+        data = {path.name: records.digest(path) for path in used}
+        return train(asked, materials, data=data, quiet=quiet)[1]
+
+    run.stage(f"train-{kind}-{seed}", asked, work, inputs=used, outputs=[folder])
+
+
+def _score(run: runs.Run, kind: Kind, seed: int, quiet: bool) -> None:
+    model, pool, out = _folder(run, kind, seed), run.path("pool.jsonl"), run.path(f"scores-{kind}-{seed}.jsonl")
+
+    def work() -> dict[str, Any]:
+        solutions = records.read_solutions(pool)
+        scorer = ModelScorer(checkpoint.load(model, device="cpu"))
+        with progress(f"score {kind} {seed}", len(solutions), "solutions", quiet=quiet) as shown:
+            scores = scorer.score([solution.prefix for solution in solutions], shown=shown)
+        records.write_scores(out, [(s.id, score) for s, score in zip(solutions, scores, strict=True)])
+        return runs.plain({"solutions": len(solutions), "stats": scorer.stats})  # type: ignore[no-any-return]
+
+    run.stage(f"score-{kind}-{seed}", {"kind": kind, "seed": seed}, work, inputs=[model, pool], outputs=[out])
+
+
+def _report(run: runs.Run, config: LoopConfig, tests: list[Problem]) -> dict[str, Any]:
+    pool = Pool.of(tests, records.read_solutions(run.path("pool.jsonl")))
+    rankings = [
+        Ranking.of(kind, seed, pool, records.read_scores(run.path(f"scores-{kind}-{seed}.jsonl")))
+        for seed in range(config.seeds)
+        for kind in KINDS
+    ]
+    manifest = run.manifest()
+    report, headline, choices = loop_report(pool, rankings, runs.plain(config), manifest)
+    records.write_rows(run.path("choices.jsonl"), choices)
+    page = write_report(report, run.folder)
+    seconds = sum(stage.get("seconds", 0.0) for stage in manifest["stages"].values())
+    return {"report": str(page), "headline": headline, "seconds": seconds}

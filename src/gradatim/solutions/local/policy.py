@@ -1,0 +1,171 @@
+"""A causal language model as a Policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from gradatim.backbones import fingerprint, load_policy_backbone
+from gradatim.core import Continuation, Prefix, Splitter
+from gradatim.errors import ConfigError, InputError
+from gradatim.solutions.local.decode import Decoder, Ends, Request
+from gradatim.solutions.local.sampling import generator, key_of
+from gradatim.solutions.local.text import TextCodec
+from gradatim.solutions.settings import PolicySettings
+from gradatim.steps import by_line
+
+
+def load_policy(name: str, settings: PolicySettings | None = None, *, splitter: Splitter = by_line) -> LocalPolicy:
+    """A policy from a backbone: a hub name, a folder, "smollm2" or "lab" (see `gradatim.backbones.locate`)."""
+    settings = settings or PolicySettings()
+    model, tokenizer = load_policy_backbone(name, dtype=settings.dtype, device=settings.device)
+    short = Path(name).name if Path(name).exists() else name
+    return LocalPolicy(model, tokenizer, settings, name=short, splitter=splitter)
+
+
+class LocalPolicy:
+    """Writes with a transformers causal language model on this machine.
+
+    A prefix is read once and shared by its draws, and continuations are written side by side. Each (seed, prefix,
+    draw) has random numbers of its own (Philox), so what else is in the batch has no part in a text. One caveat: a
+    matrix product may round differently in another batch or on another machine (about 1e-6 of a probability in
+    float32), and where a random number falls that close to the border between two tokens, the text goes on
+    differently.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: PolicySettings | None = None,
+        *,
+        name: str,
+        splitter: Splitter = by_line,
+    ) -> None:
+        """`model` and `tokenizer` are transformers' own; `name` says which; `splitter` says where `one_step` stops.
+
+        ConfigError for a model that keeps more than keys and values of attention between tokens (recurrent layers).
+        """
+        self.settings = settings or PolicySettings()
+        self.model, self.splitter = model.eval(), splitter
+        self.codec = TextCodec(tokenizer, self.settings.prompt_template)
+        self._base, self._fingerprint = name, fingerprint(model)
+        _check_layers(name, model.config)
+        self._decoder = Decoder(model, _stops(model, tokenizer), self.settings.temperature, self.settings.top_p)
+        self._room: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def name(self) -> str:
+        """Model, fingerprint of its weights, and the settings that its texts depend on."""
+        ours, template = self.settings, self.codec.template
+        if template != "chat":
+            template = blake2b(template.encode(), digest_size=2).hexdigest()
+        splitter = getattr(self.splitter, "__name__", type(self.splitter).__name__)
+        made = f"t={ours.temperature:g} top_p={ours.top_p:g} max={ours.max_new_tokens} {template} {splitter}"
+        return f"{self._base}@{self._fingerprint} {made}"
+
+    def write(
+        self, prefixes: Sequence[Prefix], *, draws: range, one_step: bool = False, seed: int = 0
+    ) -> list[list[Continuation]]:
+        """For each prefix a list with one continuation a draw; see the law of `Policy`.
+
+        With `one_step` a text is written until the splitter finds a second step in it, and is cut there: it is the
+        first step of what would be written without. A prefix that leaves no room in the model's context gets empty
+        continuations with finish "length".
+        """
+        plans = [self._plan(prefix) for prefix in prefixes]
+        results: list[list[Continuation]] = [[] for _ in prefixes]
+        for batch in _batches(plans, draws, self.settings.batch_rows):
+            texts = iter(self._texts(batch, seed, one_step))
+            for place, _, some in batch:
+                results[place] += [next(texts) for _ in some]
+        return [
+            made if plan.limit else [Continuation("", "length", 0) for _ in draws]
+            for made, plan in zip(results, plans, strict=True)
+        ]
+
+    def _plan(self, prefix: Prefix) -> _Plan:
+        ids = tuple(self.codec.encode(prefix))
+        if not ids:
+            raise InputError(
+                f"problem {prefix.problem_id}: a prompt without a token", expected="a prompt that is not empty"
+            )
+        longest = self.settings.max_new_tokens
+        limit = longest if self._room is None else max(0, min(longest, self._room - len(ids)))
+        return _Plan(key_of(prefix), ids, limit)
+
+    def _texts(self, batch: _Batch, seed: int, one_step: bool) -> Iterator[Continuation]:
+        """The continuations of a batch, row by row."""
+        requests = [
+            Request(plan.ids, tuple(generator(seed, plan.key, draw) for draw in some), plan.limit)
+            for _, plan, some in batch
+        ]
+        rows = [plan for _, plan, some in batch for _ in some]
+        written = self._decoder.write(requests, self._step_ends(rows) if one_step else None)
+        for plan, ids in zip(rows, written, strict=True):
+            yield self._continuation(plan, ids, one_step)
+
+    def _continuation(self, plan: _Plan, ids: list[int], one_step: bool) -> Continuation:
+        stopped = ids[-1] in self._decoder.stops
+        text = self.codec.decode(plan.ids, ids[:-1] if stopped else ids)
+        steps = self.splitter(text) if one_step and text else ()
+        if len(steps) > 1:
+            return Continuation(steps[0].text, "step", len(ids))
+        return Continuation(text, "stop" if stopped else "length", len(ids))
+
+    def _step_ends(self, rows: Sequence[_Plan]) -> Ends:
+        def ends(row: int, ids: list[int]) -> bool:
+            text = self.codec.decode(rows[row].ids, ids)
+            return bool(text) and len(self.splitter(text)) > 1
+
+        return ends
+
+
+@dataclass(frozen=True)
+class _Plan:
+    key: bytes
+    ids: tuple[int, ...]
+    limit: int
+
+
+_Batch = list[tuple[int, _Plan, range]]
+"""Which prefix (its place in the call), its plan, and which of its draws."""
+
+
+def _batches(plans: Sequence[_Plan], draws: range, rows: int) -> Iterator[_Batch]:
+    """The call cut into batches of at most `rows` continuations, in the caller's order."""
+    batch: _Batch = []
+    free = rows
+    for place, plan in enumerate(plans):
+        left = draws if plan.limit else range(0)
+        while left:
+            some, left = left[:free], left[free:]
+            batch.append((place, plan, some))
+            free -= len(some)
+            if not free:
+                yield batch
+                batch, free = [], rows
+    if batch:
+        yield batch
+
+
+def _stops(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a text, by the model's generation settings and the tokenizer."""
+    stops: set[int] = set()
+    for source in (tokenizer, getattr(model, "generation_config", None), model.config.get_text_config()):
+        found = getattr(source, "eos_token_id", None)
+        stops.update(found if isinstance(found, list | tuple) else [] if found is None else [found])
+    return frozenset(stops)
+
+
+def _check_layers(name: str, config: Any) -> None:
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+    strange = sorted(kind for kind in kinds if not kind.endswith("attention") or kind == "linear_attention")
+    if strange:
+        raise ConfigError(
+            f"{name}: layers of kind {', '.join(strange)} keep a state that can't be shared between rows; "
+            "serve this model over HTTP, or choose one with attention layers only"
+        )

@@ -1,0 +1,159 @@
+"""The plain use: sample n solutions, score them, give back the best with its score and the runners-up."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gradatim.core import Policy, Prefix, Problem, Score, Scorer, Solution, Splitter
+from gradatim.errors import BackendError, ConfigError
+from gradatim.progress import progress
+from gradatim.steps import by_line
+from gradatim.verify.answers import read_answer
+
+Chooser = Literal["best_of_n", "weighted_majority"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sampled solution and what the scorer thinks of it."""
+
+    solution: Solution
+    score: Score
+
+    @property
+    def answer(self) -> str | None:
+        """The final answer that could be read, None if there is none."""
+        return self.solution.answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """What was chosen for one problem."""
+
+    best: Candidate
+    runners_up: tuple[Candidate, ...]
+    """All other candidates, the better first; those without a score (no steps, cut off before the first) last."""
+    chooser: Chooser
+    agreement: float
+    """Share of the candidates that have the same answer as the best one; NaN if its answer can't be read."""
+
+    @property
+    def answer(self) -> str | None:
+        """The best candidate's final answer."""
+        return self.best.answer
+
+    def __str__(self) -> str:
+        return (
+            f"answer {self.answer}  (score {self.best.score.value:.3f}, {self.agreement:.0%} agree)\n{self.best.score}"
+        )
+
+    def _repr_html_(self) -> str:
+        head = f"<b>{html.escape(str(self.answer))}</b> ({self.agreement:.0%} of {len(self.runners_up) + 1} agree)"
+        return f"<div>{head}</div>{self.best.score._repr_html_()}"
+
+
+def best_of(
+    policy: Policy,
+    scorer: Scorer,
+    problem: Problem | str,
+    *,
+    n: int = 16,
+    seed: int = 0,
+    chooser: Chooser = "best_of_n",
+    splitter: Splitter = by_line,
+    read: Callable[[str], str | None] = read_answer,
+) -> Solved:
+    """Sample n solutions of a problem, score each, and choose.
+
+    "best_of_n" takes the highest score, "weighted_majority" the answer whose candidates' scores add up to the most, and
+    of these the highest. Equal scores go to the lower draw. ConfigError for n < 1; BackendError if the policy wrote nothing
+    that can be scored.
+    """
+    return solve([problem], policy, scorer, n=n, seed=seed, chooser=chooser, splitter=splitter, read=read)[0]
+
+
+def solve(
+    problems: Sequence[Problem | str],
+    policy: Policy,
+    scorer: Scorer,
+    *,
+    n: int = 16,
+    seed: int = 0,
+    chooser: Chooser = "best_of_n",
+    splitter: Splitter = by_line,
+    read: Callable[[str], str | None] = read_answer,
+    quiet: bool = True,
+) -> list[Solved]:
+    """`best_of` for many problems, with progress on standard error unless `quiet`."""
+    if n < 1:
+        raise ConfigError(f"n={n}: at least one solution must be sampled")
+    asked = [p if isinstance(p, Problem) else Problem(id=f"question-{i}", prompt=p) for i, p in enumerate(problems)]
+    solved = []
+    with progress("solve", len(asked), "problems", quiet=quiet) as shown:
+        for problem in asked:
+            [written] = policy.write([problem.start()], draws=range(n), seed=seed)
+            solutions = [
+                Solution(
+                    prefix=Prefix(problem.id, problem.prompt, splitter(w.text)),
+                    author=policy.name,
+                    draw=draw,
+                    finish="length" if w.finish == "length" else "stop",
+                    answer=read(w.text),
+                )
+                for draw, w in enumerate(written)
+            ]
+            scores = scorer.score([solution.prefix for solution in solutions])
+            solved.append(pick([Candidate(*pair) for pair in zip(solutions, scores, strict=True)], chooser))
+            shown.advance(1, tokens=sum(w.tokens for w in written))
+    return solved
+
+
+def pick(candidates: Sequence[Candidate], chooser: Chooser) -> Solved:
+    """Choose among the candidates of one problem; BackendError if none of them has a score."""
+    scored = [c for c in candidates if not math.isnan(c.score.value)]
+    if not scored:
+        problem = candidates[0].solution.prefix.problem_id if candidates else "?"
+        raise BackendError(f"none of the {len(candidates)} solutions of problem {problem!r} has a step to score")
+    votes: dict[str, float] = {}
+    for candidate in scored:
+        if candidate.answer is not None:
+            votes[candidate.answer] = votes.get(candidate.answer, 0.0) + candidate.score.value
+    pool = scored
+    if chooser == "weighted_majority" and votes:
+        winner = max(votes, key=lambda answer: votes[answer])
+        pool = [c for c in scored if c.answer == winner]
+    best = min(pool, key=_rank)
+    same = sum(c.answer == best.answer for c in candidates)
+    return Solved(
+        best=best,
+        runners_up=tuple(sorted((c for c in candidates if c is not best), key=_rank)),
+        chooser=chooser,
+        agreement=math.nan if best.answer is None else same / len(candidates),
+    )
+
+
+def _rank(candidate: Candidate) -> tuple[float, int]:
+    value = candidate.score.value
+    return (math.inf if math.isnan(value) else -value, candidate.solution.draw)
+
+
+def as_json(solved: Solved, runners_up: int = 3) -> dict[str, Any]:
+    """One problem's outcome as the command prints it."""
+    return {
+        "problem_id": solved.best.solution.prefix.problem_id,
+        "answer": solved.answer,
+        "value": solved.best.score.value,
+        "agreement": solved.agreement,
+        "candidates": len(solved.runners_up) + 1,
+        "text": solved.best.solution.prefix.text,
+        "steps": solved.best.score.steps,
+        "first_error": solved.best.score.first_error(),
+        "runners_up": [
+            {"draw": c.solution.draw, "answer": c.answer, "value": c.score.value}
+            for c in solved.runners_up[:runners_up]
+        ],
+    }

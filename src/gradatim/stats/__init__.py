@@ -1,0 +1,43 @@
+"""Estimates with honest intervals, and exact formulas for choosing among n of m samples. numpy only."""
+
+from __future__ import annotations
+
+from gradatim.stats.calibration import Bin, auroc, brier, ece, reliability
+from gradatim.stats.intervals import (
+    DRAWS,
+    bootstrap,
+    bootstrap_columns,
+    bootstrap_statistic,
+    paired_bootstrap,
+    ratio_bootstrap,
+    wilson,
+)
+from gradatim.stats.majority import ALL_UP_TO, majority_curve, majority_grid
+from gradatim.stats.pools import best_of_curve, order_weights, pass_at, pass_curve, random_curve
+from gradatim.stats.weighted import SUBSETS, TIE, weighted_majority_curve
+
+__all__ = [
+    "ALL_UP_TO",
+    "DRAWS",
+    "SUBSETS",
+    "TIE",
+    "Bin",
+    "auroc",
+    "best_of_curve",
+    "bootstrap",
+    "bootstrap_columns",
+    "bootstrap_statistic",
+    "brier",
+    "ece",
+    "majority_curve",
+    "majority_grid",
+    "order_weights",
+    "paired_bootstrap",
+    "pass_at",
+    "pass_curve",
+    "random_curve",
+    "ratio_bootstrap",
+    "reliability",
+    "weighted_majority_curve",
+    "wilson",
+]

@@ -1,0 +1,66 @@
+"""What a training learns from: labelled solutions, solutions with verdicts or preference pairs, all drops counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from gradatim.core import Labels, Pair, Prefix, Solution
+from gradatim.train.targets import Example, TargetConfig, outcome_examples, process_examples, usable_pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Materials:
+    """Either examples, for logistic losses, or pairs, for Bradley-Terry."""
+
+    examples: tuple[Example, ...] = ()
+    """Solutions with their evidence."""
+    pairs: tuple[Pair, ...] = ()
+    """Solutions that should rank above others of their problems."""
+    rows: int = 0
+    """Rows that were read, those that were dropped included."""
+    drops: Counter[str] = field(default_factory=Counter)
+    """Rows that were left out, by reason; where pairs are made of verdicts also problems that gave none."""
+    labelled_by: tuple[str, ...] = ()
+    """Who found the labels, as "source: by"."""
+
+    @property
+    def prefixes(self) -> list[Prefix]:
+        """The solution of each example, or both sides of each pair in turn."""
+        if self.pairs:
+            return [prefix for pair in self.pairs for prefix in (pair.chosen, pair.rejected)]
+        return [example.prefix for example in self.examples]
+
+
+def from_labelled(labelled: Iterable[tuple[Solution, Labels]], targets: TargetConfig) -> Materials:
+    """Labelled solutions, for a process model."""
+    rows, drops = list(labelled), Counter[str]()
+    by = sorted({f"{labels.source}: {labels.by}" for _, labels in rows})
+    examples = process_examples(rows, targets, drops)
+    return Materials(examples=tuple(examples), rows=len(rows), drops=drops, labelled_by=tuple(by))
+
+
+def from_solutions(solutions: Sequence[Solution], targets: TargetConfig) -> Materials:
+    """Solutions with verdicts, for an outcome model."""
+    drops = Counter[str]()
+    examples = outcome_examples(solutions, targets, drops)
+    return Materials(examples=tuple(examples), rows=len(solutions), drops=drops, labelled_by=("verdicts",))
+
+
+def joined(parts: Iterable[Materials]) -> Materials:
+    """Several materials of one kind as one."""
+    found = list(parts)
+    return Materials(
+        examples=tuple(example for part in found for example in part.examples),
+        pairs=tuple(pair for part in found for pair in part.pairs),
+        rows=sum(part.rows for part in found),
+        drops=sum((part.drops for part in found), Counter[str]()),
+        labelled_by=tuple(sorted({by for part in found for by in part.labelled_by})),
+    )
+
+
+def from_pairs(pairs: Sequence[Pair]) -> Materials:
+    """Preference pairs, for an outcome model."""
+    drops = Counter[str]()
+    return Materials(pairs=tuple(usable_pairs(pairs, drops)), rows=len(pairs), drops=drops, labelled_by=("pairs",))

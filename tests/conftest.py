@@ -1,1 +1,9 @@
-"""Its being here lets every test import `tiny_models`, the small real models and tokenizers beside it."""
+"""What all tests share. That this file is here also lets them import `tiny_models` beside it."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# A busy machine makes an example slow, not wrong.
+settings.register_profile("gradatim", deadline=None)
+settings.load_profile("gradatim")

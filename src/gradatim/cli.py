@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
 import typer
 
 from gradatim import records, runs
@@ -19,7 +18,7 @@ from gradatim.choose import ChooseConfig, choose_stage
 from gradatim.core import Problem, Reduction, Scorer, Verifier
 from gradatim.errors import ConfigError, GradatimError, InputError
 from gradatim.evaluate.processbench import ProcessBenchConfig, processbench_stage
-from gradatim.flags import command
+from gradatim.flags import Interrupted, command
 from gradatim.labels.rollouts import LabelConfig, label_stage
 from gradatim.problems.sources import load_problems
 from gradatim.score.stage import ScoreConfig, score_stage
@@ -42,7 +41,9 @@ HELP = """Train, use and distrust reward models for reasoning.
 Each verb is a stage; between stages there are files that you can read. Start with `gradatim loop --budget tiny`.
 """
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 evaluate = typer.Typer(
     help="Measure a reward model on a public benchmark.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -52,29 +53,20 @@ app.add_typer(evaluate, name="evaluate")
 def main() -> None:
     """Run the command line; exits 0 on success, 1 on a user's fault, 2 on wrong usage, 130 when interrupted."""
     try:
-        status = app(standalone_mode=False)
+        app()  # ends the process itself, with 0 or 2
     except GradatimError as error:
         status = _fail(str(error))
-    except click.exceptions.Abort:
-        status = _interrupted()
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except KeyboardInterrupt:
-        status = _interrupted()
+    except Interrupted:
+        print("stopped; the same command goes on from here where the stage keeps its work", file=sys.stderr)
+        status = 130
     except OSError as error:
         status = _os_error(error)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status)
 
 
 def _fail(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 1
-
-
-def _interrupted() -> int:
-    print("stopped; the same command goes on from here where the stage keeps its work", file=sys.stderr)
-    return 130
 
 
 def _os_error(error: OSError) -> int:

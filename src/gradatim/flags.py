@@ -18,6 +18,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 
 
+class Interrupted(Exception):
+    """The user stopped a command. (Typer would turn a KeyboardInterrupt into a message of its own.)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """One command-line parameter and the path of the field that it fills."""
@@ -59,7 +63,10 @@ def command(
             as_json, quiet = given.pop("json"), given.pop("quiet")
             values = {flag.path: given[flag.name] for flag in flags}
             built = [_build(config, (str(index),), values) for index, config in enumerate(configs)]
-            work(*built, as_json=as_json, quiet=quiet)
+            try:
+                work(*built, as_json=as_json, quiet=quiet)
+            except KeyboardInterrupt:
+                raise Interrupted from None
 
         parameters = [
             inspect.Parameter(
@@ -98,10 +105,13 @@ def _flags(
         default = defaults.get(field.name, _default(field))
         shown = " ".join(told.get(field.name, "").split())
         annotation, plain = _annotation(kind), _plain(default)
+        several = get_origin(kind) is tuple
+        shown = f"{shown} May be given several times." if several and field.name not in arguments else shown
         if field.name in arguments:
             info = typer.Argument(help=shown, show_default=plain is not None)
         else:
-            info = typer.Option(help=shown, show_default=plain not in (None, "", []))
+            metavar = annotation.__args__[0].__name__.upper().replace("STR", "TEXT") if several else None
+            info = typer.Option(help=shown, show_default=plain not in (None, "", []), metavar=metavar)
         yield Flag(here, field.name, Annotated[annotation, info], plain)
 
 
@@ -118,7 +128,8 @@ def _plain(default: Any) -> Any:
 def _annotation(kind: Any) -> Any:
     """The type as typer takes it: tuples as lists, a union with None as optional, other unions as text."""
     if get_origin(kind) is tuple:
-        return list[get_args(kind)[0]]  # type: ignore[misc]
+        item = get_args(kind)[0]
+        return list[item] if item in (int, float, str) else list[str]  # type: ignore[valid-type]
     if get_origin(kind) in (Union, types.UnionType):
         some = [arm for arm in get_args(kind) if arm is not type(None)]
         inner = _annotation(some[0]) if len(some) == 1 else str

@@ -18,12 +18,15 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
 
 def pool_rows(problems: Mapping[str, Sequence[tuple[str | None, bool | None]]]) -> Rows:
     """Public pool rows: for each problem its candidates' answers and whether they are correct; two steps each."""
-    return [
-        {
-            "problem_id": problem_id, "candidate_index": index, **({"problem": {"id": problem_id, "question": f"what is
-            {problem_id}?", "ground_truth": "?"}} if index == 0 else {}), "steps": [f"first of {index}", f"so it is
-            {answer}"], "extracted_answer": answer, "is_correct": correct, "model_name": "author", } for problem_id,
-            candidates in problems.items() for index, (answer, correct) in enumerate(candidates) ]
+    rows = []
+    for problem_id, candidates in problems.items():
+        for index, (answer, correct) in enumerate(candidates):
+            row: dict[str, Any] = {"problem_id": problem_id, "candidate_index": index}
+            if index == 0:
+                row["problem"] = {"id": problem_id, "question": f"what is {problem_id}?", "ground_truth": "?"}
+            row["steps"] = [f"first of {index}", f"so it is {answer}"]
+            rows.append({**row, "extracted_answer": answer, "is_correct": correct, "model_name": "author"})
+    return rows
 
 
 def score_rows(pool: Rows, values: Sequence[Sequence[float | None]], scorer: str = "prm") -> Rows:

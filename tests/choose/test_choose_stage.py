@@ -80,11 +80,13 @@ def test_rows_are_the_mean_over_all_subsets(files: tuple[str, str]) -> None:
         "pass": lambda subset: float(any(right for _, right, _ in subset)),
         "random": lambda subset: sum(bool(right) for _, right, _ in subset) / len(subset),
     }
-    assert [(row["chooser"], row["n"]) for row in result["rows"]] == [
-        (chooser, n) for chooser in ("random", "pass", "majority", "best_of_n", "weighted_majority") for n in range(1,
-        5) ] for row in result["rows"]: assert row["value"] == pytest.approx(mean(row["n"], expected[row["chooser"]]),
-        abs=1e-12) assert row["low"] <= row["value"] <= row["high"] scored = row["chooser"] in ("best_of_n",
-        "weighted_majority") assert (row["scorer"], row["reduction"]) == (("prm", "min") if scored else (None, None))
+    choosers = ("random", "pass", "majority", "best_of_n", "weighted_majority")
+    assert [(row["chooser"], row["n"]) for row in result["rows"]] == [(c, n) for c in choosers for n in range(1, 5)]
+    for row in result["rows"]:
+        assert row["value"] == pytest.approx(mean(row["n"], expected[row["chooser"]]), abs=1e-12)
+        assert row["low"] <= row["value"] <= row["high"]
+        scored = row["chooser"] in ("best_of_n", "weighted_majority")
+        assert (row["scorer"], row["reduction"]) == (("prm", "min") if scored else (None, None))
 
 
 def test_choices_are_one_a_problem_with_ties(files: tuple[str, str]) -> None:
@@ -125,11 +127,11 @@ def test_without_asking_all_reductions_are_compared(files: tuple[str, str]) -> N
 
 def test_without_verdicts_there_are_choices_only(tmp_path: Path) -> None:
     """Solutions of ours without verdicts and a model's scores: the choice, no rows."""
-    solutions = [
-        Solution(prefix=Prefix("q", "what?", (Step(f"it is {k}"),)), author="me", draw=k, answer=str(k)) for k in
-        range(3) ] records.write_solutions(tmp_path / "solutions.jsonl", solutions) scores = [Score(value=v,
-        reduction="outcome", by="orm") for v in (-1.0, 2.5, 2.0)] records.write_scores(tmp_path / "scores.jsonl",
-        [(s.id, x) for s, x in zip(solutions, scores, strict=True)])
+    prefixes = [Prefix("q", "what?", (Step(f"it is {k}"),)) for k in range(3)]
+    solutions = [Solution(prefix=p, author="me", draw=k, answer=str(k)) for k, p in enumerate(prefixes)]
+    records.write_solutions(tmp_path / "solutions.jsonl", solutions)
+    scores = [Score(value=v, reduction="outcome", by="orm") for v in (-1.0, 2.5, 2.0)]
+    records.write_scores(tmp_path / "scores.jsonl", [(s.id, x) for s, x in zip(solutions, scores, strict=True)])
 
     out = tmp_path / "choices.jsonl"
     result = run(str(tmp_path / "solutions.jsonl"), str(tmp_path / "scores.jsonl"), out=str(out))
@@ -174,21 +176,23 @@ def test_fewer_candidates_than_n_have_no_value(tmp_path: Path) -> None:
     assert values["random", 3] is None
     assert values["majority", 9] is None
     assert any("p2: 1" in note for note in strict["notes"])
-    assert {(row["chooser"], row["value"], row["problems"]) for row in loose["rows"]} == {
-        ("random", pytest.approx(5 / 6), 2),
-        ("pass", 1.0, 2),
-        ("majority", 1.0, 2),
-    }
+    found = {row["chooser"]: (row["value"], row["problems"]) for row in loose["rows"]}
+    assert found == {"random": (pytest.approx(5 / 6), 2), "pass": (1.0, 2), "majority": (1.0, 2)}
 
 
 def test_an_empty_solution_is_never_preferred(tmp_path: Path) -> None:
     """A candidate without steps has no value: it loses to any other, casts no vote, and counts as not correct."""
+    empty, full = Prefix("q", "what?", ()), Prefix("q", "what?", (Step("5"),))
     solutions = [
-        Solution(prefix=Prefix("q", "what?", ()), author="me", draw=0, verdict=Verdict.UNPARSED),
-        Solution(prefix=Prefix("q", "what?", (Step("5"),)), author="me", draw=1, verdict=Verdict.CORRECT, answer="5"),
-    ] records.write_solutions(tmp_path / "solutions.jsonl", solutions) scores = [Score(value=math.nan, reduction="min",
-    by="prm"), Score(value=-3.0, steps=(-3.0,), reduction="min", by="prm")] records.write_scores(tmp_path /
-    "scores.jsonl", [(s.id, x) for s, x in zip(solutions, scores, strict=True)])
+        Solution(prefix=empty, author="me", draw=0, verdict=Verdict.UNPARSED),
+        Solution(prefix=full, author="me", draw=1, verdict=Verdict.CORRECT, answer="5"),
+    ]
+    records.write_solutions(tmp_path / "solutions.jsonl", solutions)
+    scores = [
+        Score(value=math.nan, reduction="min", by="prm"),
+        Score(value=-3.0, steps=(-3.0,), reduction="min", by="prm"),
+    ]
+    records.write_scores(tmp_path / "scores.jsonl", [(s.id, x) for s, x in zip(solutions, scores, strict=True)])
 
     result = run(str(tmp_path / "solutions.jsonl"), str(tmp_path / "scores.jsonl"))
 

@@ -21,9 +21,9 @@ POOL = pool_rows({"p1": [("1", True), ("2", False), (None, False)], "p2": [("7",
 SCORES = score_rows(POOL, [(0.9, 0.8), (0.7, 0.6), (0.5, 0.4), (0.3, 0.2), (0.1, 0.0)])
 
 
-def ours(draw: int, answer: str | None, verdict: Verdict | None, *, kinds: tuple[str, ...] = ("reasoning",)) ->
-Solution: steps = tuple(Step(f"step {k} of {draw}\n", kind) for k, kind in enumerate(kinds)) return
-Solution(prefix=Prefix("q", "what?", steps), author="me", draw=draw, verdict=verdict, answer=answer)
+def ours(draw: int, answer: str | None, verdict: Verdict | None, kinds: tuple[str, ...] = ("reasoning",)) -> Solution:
+    steps = tuple(Step(f"step {k} of {draw}\n", kind) for k, kind in enumerate(kinds))
+    return Solution(prefix=Prefix("q", "what?", steps), author="me", draw=draw, verdict=verdict, answer=answer)
 
 
 def test_a_public_pool_is_read_by_problem_and_index(tmp_path: Path) -> None:
@@ -203,10 +203,10 @@ def test_scores_of_another_pool_are_refused(tmp_path: Path) -> None:
 
 def test_one_scorer_is_of_one_kind(tmp_path: Path) -> None:
     """Values reduced in two ways under one name are an error: nobody could say what was compared."""
-    solutions = [ours(draw, "4", None) for draw in range(2)] records.write_solutions(tmp_path / "solutions.jsonl",
-    solutions) scores = [Score(value=0.5, steps=(0.5,), reduction=how, by="m") for how in ("min", "prod")]  # type:
-    ignore[arg-type] records.write_scores(tmp_path / "scores.jsonl", [(s.id, x) for s, x in zip(solutions, scores,
-    strict=True)])
+    solutions = [ours(draw, "4", None) for draw in range(2)]
+    records.write_solutions(tmp_path / "solutions.jsonl", solutions)
+    scores = [Score(value=0.5, steps=(0.5,), reduction="min", by="m"), Score(value=0.5, steps=(0.5,), by="m")]
+    records.write_scores(tmp_path / "scores.jsonl", [(s.id, x) for s, x in zip(solutions, scores, strict=True)])
 
     with pytest.raises(InputError, match=r"scores.jsonl:2: a score by 'm' of another kind"):
         read_pool_scores(read_pool(tmp_path / "solutions.jsonl"), [tmp_path / "scores.jsonl"])

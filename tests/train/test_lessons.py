@@ -54,7 +54,7 @@ def by_prefix(solutions: Sequence[Tokens]) -> dict[tuple[int, ...], list[Evidenc
     return found
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(forests(), st.integers(1, 30))
 def test_prefix_weighting_pays_each_distinct_prefix_once(solutions: list[Tokens], budget: int) -> None:
     """However a tree is split, each labelled prefix is read once, and owes the mean of its solutions' evidence."""
@@ -71,7 +71,7 @@ def test_prefix_weighting_pays_each_distinct_prefix_once(solutions: list[Tokens]
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(forests(), st.integers(1, 30))
 def test_trajectory_weighting_pays_every_solution(solutions: list[Tokens], budget: int) -> None:
     """However a tree is split, what is owed for a prefix adds up to the evidence of all solutions through it."""
@@ -86,7 +86,7 @@ def test_trajectory_weighting_pays_every_solution(solutions: list[Tokens], budge
     assert sum(lesson.weight for lesson in lessons) == sum(map(sum, want.values()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(forests(), st.integers(1, 30))
 def test_distinct_tokens_of_lessons_add_up(solutions: list[Tokens], budget: int) -> None:
     """With evidence in every solution, the lessons' distinct tokens are those of one tree of everything."""
@@ -120,7 +120,7 @@ def test_pairs_share_what_they_can(weighting: Weighting, weights: list[int]) -> 
     assert lesson.tokens == 5
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(*[st.lists(st.integers(1, 2), min_size=1, max_size=6).map(tuple)] * 2), min_size=1, max_size=10),
     st.integers(1, 20),
@@ -143,7 +143,7 @@ def test_a_pair_is_never_torn(sides: list[tuple[tuple[int, ...], tuple[int, ...]
     assert sorted(found) == sorted(set(sides))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(forests(), st.integers(1, 40))
 def test_micro_batches_hold_every_lesson_once_and_keep_to_the_size(solutions: list[Tokens], tokens: int) -> None:
     """Padded batches stay below the size, except for a lesson that is alone; chains are never mixed with trees."""

@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradatim.core import Labels, Pair, Prefix, Solution, Step, Tally, Verdict
@@ -118,6 +118,7 @@ def test_a_known_absence_of_errors_masks_nothing() -> None:
     assert None not in step_evidence(solution(3), labels, TargetConfig())
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted), min_size=1, max_size=8))
 def test_the_mask_hides_exactly_the_steps_after_the_first_bad_one(counts: list[list[int]]) -> None:
     """With the mask: evidence up to and with the first bad step equals that without it, and nothing after."""

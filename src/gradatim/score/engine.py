@@ -44,7 +44,7 @@ class ModelScorer:
         self.model = model
         self.block_tokens, self.batch_tokens = block_tokens, batch_tokens
         self.stats = Stats()
-        self._depth = tree_depth(model.module) if use_trees else 0
+        self._use_trees, self._depth = use_trees, tree_depth(model.module)
 
     @property
     def name(self) -> str:
@@ -101,11 +101,12 @@ class ModelScorer:
         longest = max(map(len, sequences), default=0)
         fits = longest <= self._depth
         note = f"no trees: the attention of this model takes trees up to {self._depth} deep, not {longest}"
-        blocks = trees.build(sequences, self.block_tokens) if fits else trees.chains(sequences)
+        grown = fits and self._use_trees
+        blocks = trees.build(sequences, self.block_tokens) if grown else trees.chains(sequences)
         self.stats += Stats(
             tokens_processed=sum(map(len, blocks)),
             distinct_tokens=trees.distinct_tokens(sequences),
-            notes=() if fits else (note,),
+            notes=() if fits or not self._use_trees else (note,),
         )
         return blocks
 

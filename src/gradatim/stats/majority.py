@@ -23,8 +23,8 @@ Ints = NDArray[np.int64]
 ALL_UP_TO = 64
 """Majority at every n up to here; above, on the grid that `majority_grid` states."""
 
-_NEVER = 1e-18
-"""A winner's count whose probability is below this adds nothing to a float."""
+_NEVER = 1e-16
+"""A count of votes whose probability is below this is left out."""
 
 _DEEPEST = -800.0
 """log2 of the smallest coefficient that one scaling of x still covers."""
@@ -69,37 +69,33 @@ def _band(sizes: list[int], good: list[float], m: int, ns: Ints, tilt: int) -> F
     """The curve at `ns`, which one scaling x -> 2^tilt x covers; sizes in descending order."""
     if not sizes:
         return np.zeros(len(ns))
-    total = _scaled(m, tilt)[ns]
+    reach = {size: _reach(size, m, ns, tilt) for size in set(sizes)}
     top, second = sizes[0], sizes[1] if len(sizes) > 1 else 0
-    first = _scaled(top, tilt) * _at(_scaled(m - top, tilt), ns[:, None] - np.arange(top + 1)) / total[:, None]
-    first = np.ldexp(first, _unit(top, tilt) + _unit(m - top, tilt) - _unit(m, tilt))
-    below = np.cumsum(first, axis=1)
-    result: Floats = good[0] * first[:, second + 1 :].sum(axis=1)  # nobody else can have as many
+    result: Floats = good[0] * reach[top][:, second + 1]  # nobody else can have as many
     for c in range(1, second + 1):
-        contested = _reach(second, m, ns, c) > _NEVER
-        result += np.where(contested, 0.0, good[0] * first[:, c])
-        live = contested & (below[:, c] > _NEVER)
+        contested = reach[second][:, c] > _NEVER
+        exactly = reach[top][:, c] - reach[top][:, c + 1]
+        result += np.where(contested, 0.0, good[0] * exactly)
+        live = contested & (1.0 - reach[top][:, c + 1] > _NEVER)
         if live.any():
-            result[live] += _ties(sizes, good, m, c, ns[live], tilt) / total[live]
+            able = [pair for pair in zip(sizes, good, strict=True) if pair[0] >= c]
+            rivals = [(size, worth) for size, worth in able if reach[size][live, c].max() > _NEVER]
+            result[live] += _ties(rivals, m, c, ns[live], tilt)
     return result
 
 
-def _reach(sizes: ArrayLike, m: int, ns: ArrayLike, c: int) -> Floats:
-    """A bound from above on the probability that n draws hold c or more of `size` samples (Hoeffding 1963, theorem
-    1)."""
-    n = np.asarray(ns, dtype=np.float64)
-    p, q = np.asarray(sizes) / m, np.minimum(c / n, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rest = np.where(q < 1.0, (1.0 - q) * np.log((1.0 - q) / (1.0 - p)), 0.0)
-        bound = np.exp(-n * np.where(q > p, q * np.log(q / p) + rest, 0.0))
-    return np.where(n < c, 0.0, bound)
+def _reach(size: int, m: int, ns: Ints, tilt: int) -> Floats:
+    """The probability that n draws hold c or more of `size` samples: (ns, c from 0 to size + 1)."""
+    exactly = _scaled(size, tilt) * _at(_scaled(m - size, tilt), ns[:, None] - np.arange(size + 1))
+    exactly = np.ldexp(exactly, _unit(size, tilt) + _unit(m - size, tilt) - _unit(m, tilt)) / _scaled(m, tilt)[ns, None]
+    result = np.zeros((len(ns), size + 2))
+    result[:, :-1] = np.cumsum(exactly[:, ::-1], axis=1)[:, ::-1]
+    return result
 
 
-def _ties(sizes: list[int], good: list[float], m: int, c: int, ns: Ints, tilt: int) -> Floats:
-    """Scaled weight of the subsets whose winner has c votes, times its correctness, for each n."""
+def _ties(rivals: list[tuple[int, float]], m: int, c: int, ns: Ints, tilt: int) -> Floats:
+    """Share of the subsets whose winner has c votes, times its correctness, for each n; other samples never have as many."""
     most = int(ns[-1])
-    able = _reach(sizes, m, most, c) > _NEVER
-    rivals = [(size, worth) for size, worth, can in zip(sizes, good, able, strict=True) if can and size >= c]
     ties = min(len(rivals), most // c)
     counts = np.ones((2, 1, 1))  # [weight, weight * summed correctness of the tied], tied answers, other votes
     counts[1] = 0.0
@@ -115,7 +111,7 @@ def _ties(sizes: list[int], good: list[float], m: int, c: int, ns: Ints, tilt: i
     others = m - sum(size for size, _ in rivals)
     weight = _at(_scaled(others, tilt), ns[:, None] - np.arange(len(votes))) @ votes
     parts = sum(_unit(size, tilt) for size, _ in rivals) + _unit(others, tilt)
-    return np.asarray(np.ldexp(weight, parts - _unit(m, tilt)), dtype=np.float64)
+    return np.asarray(np.ldexp(weight, parts - _unit(m, tilt)) / _scaled(m, tilt)[ns], dtype=np.float64)
 
 
 def _votes(summed: Floats, c: int, width: int) -> Floats:

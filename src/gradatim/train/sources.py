@@ -54,7 +54,7 @@ def _solutions(source: str, config: TrainConfig, drops: Counter[str]) -> list[So
 
 def _holds_pairs(source: str) -> bool:
     """Whether a source holds preference pairs rather than solutions, told from its first row."""
-    if source == records.STDIN:
+    if source == "-":
         return True  # standard input can't be read twice
     first = None if Path(source).is_dir() else next(rows_of(source, skip_bad=True), None)
     return first is not None and "chosen" in first.data

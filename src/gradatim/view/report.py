@@ -138,10 +138,13 @@ def common_n(table: Table) -> int | None:
 
 
 def curve_numbers(curve: Curve) -> Table:
-    """The points of a curve as a table, thinned to powers of two and the last where there are many."""
+    """The points of a curve as a table, thinned where there are many: to powers of two if x is logarithmic."""
     places = sorted({x for series in curve.series for x in series.x})
     if len(places) > _MOST_ROWS:
-        places = [x for x in places if (x > 0 and math.log2(x).is_integer()) or x == places[-1]]
+        last = places[-1]
+        powers = [x for x in places[:-1] if x > 0 and math.log2(x).is_integer()]
+        every = math.ceil(len(places) / _MOST_ROWS)
+        places = [*(powers if curve.log_x else places[:-1][::-every][::-1]), last]
     found = [dict(zip(series.x, range(len(series.x)), strict=True)) for series in curve.series]
     rows: list[tuple[Cell, ...]] = [
         (

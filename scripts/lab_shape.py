@@ -1,6 +1,6 @@
 """Measure the lab's shape on its shape split: pass@1, majority@64, pass@64 and luck of a policy.
 
-    python scripts/lab_shape.py src/gradatim/problems/lab/data/policy --problems 200
+python scripts/lab_shape.py src/gradatim/problems/lab/data/policy --problems 200
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main() -> None:
         good[i] = [a == problem.answer for a in answers]
         names = sorted({a for a in answers if a is not None})
         sizes = [answers.count(a) for a in names]
-        majority.append(majority_curve(sizes, [float(a == problem.answer) for a in names], answers.count(None), [args.n])[0])
+        majority.append(
+            majority_curve(sizes, [float(a == problem.answer) for a in names], answers.count(None), [args.n])[0]
+        )
         for k, c in enumerate(row):
             truths = lab.check(Prefix(problem.id, problem.prompt, by_line(c.text)))
             error = first_error(truths)
@@ -47,7 +49,9 @@ def main() -> None:
             faults["redundant steps"] += sum(t.redundant for t in truths)
     traps = np.array([float(p.meta["traps"]) > 0 for p in problems])
     print(f"{args.split} split, {len(problems)} problems, n = {args.n}, {policy.name}")
-    print(f"pass@1        {bootstrap(good.mean(axis=1))}   (no trap {good[~traps].mean():.3f}, trap {good[traps].mean():.3f})")
+    print(
+        f"pass@1        {bootstrap(good.mean(axis=1))}   (no trap {good[~traps].mean():.3f}, trap {good[traps].mean():.3f})"
+    )
     print(f"majority@{args.n}   {bootstrap(majority)}")
     print(f"pass@{args.n}       {bootstrap(pass_curve(good, [args.n])[:, 0])}")
     total = good.size

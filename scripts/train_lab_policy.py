@@ -38,19 +38,20 @@ def samples(seed: int, easy_share: float) -> Iterator[tuple[str, str]]:
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
-    # A name and the sign behind it are one token, so that "what follows loom=" is one look back, not two.
-    words = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+[:=]?|\d+| ?[^\sA-Za-z\d]|\s"), "isolated")
+    # A stated value, " loom=12", is one token: to look it up takes one look back. As two tokens it takes two in a row,
+    # and a model this small settles for guessing before it finds them.
+    words = pre_tokenizers.Split(Regex(r" [a-z]+=\d+| ?[A-Za-z]+:?|\d+| ?[^\sA-Za-z\d]|\s"), "isolated")
     bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, bytewise])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=768,
+        vocab_size=2048,
         special_tokens=[EOS, PAD],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     stream = samples(0, 0.0)
-    tokenizer.train_from_iterator(("".join(next(stream)) for _ in range(5000)), trainer)
+    tokenizer.train_from_iterator(("".join(next(stream)) for _ in range(20000)), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD)
 
 
@@ -179,9 +180,9 @@ def main() -> None:
         if easy and share > 0.12:
             easy, stream = False, batches(tokenizer, args.seed * 1000 + 500 + step, 0.05, args.batch_tokens)
         rate = min(1.0, step / 100) * min(1.0, (1 - share) / 0.5)
-        for opt in opts:
+        for opt, share_of_lr in zip(opts, (1.0, 0.25), strict=True):  # embeddings jitter at the matrices' rate
             for group in opt.param_groups:
-                group["lr"] = args.lr * max(rate, 0.01)
+                group["lr"] = args.lr * share_of_lr * max(rate, 0.01)
         ids, labels = next(stream)
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()

@@ -6,6 +6,9 @@ Policies and reward models start from the same place. Code that comes with a mod
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -13,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from gradatim.errors import BackendError, CheckpointError, ConfigError
 
@@ -88,7 +92,20 @@ def _smollm2() -> Backbone:
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a backbone (a transformers `PreTrainedTokenizerBase`)."""
     backbone = locate(name)
-    return _attempt(backbone, lambda: AutoTokenizer.from_pretrained(backbone.source, **backbone.options()))
+    auto = tokenizer_class(Path(backbone.source))
+    return _attempt(backbone, lambda: auto.from_pretrained(backbone.source, **backbone.options()))
+
+
+def tokenizer_class(folder: Path) -> Any:
+    """The class that loads a folder's tokenizer as it was saved; AutoTokenizer where the folder does not say.
+
+    AutoTokenizer would replace a plain tokenizer by what is usual for the model's type, and say nothing.
+    """
+    try:
+        saved = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("tokenizer_class", "")
+    except (OSError, ValueError, AttributeError):
+        saved = ""
+    return PreTrainedTokenizerFast if saved in ("TokenizersBackend", "PreTrainedTokenizerFast") else AutoTokenizer
 
 
 def load_model(
@@ -152,10 +169,25 @@ def _forget_quantization(model: Any) -> None:
 def _attempt(backbone: Backbone, load: Any) -> Any:
     """Run a `from_pretrained`, with its many ways to fail turned into one error that names the backbone."""
     try:
-        return load()
+        with quietly():
+            return load()
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{backbone.name}: transformers can't load it ({reason}); "
             "expected a folder, a model on the hub that you can reach, 'lab' or 'smollm2'"
         ) from error
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the progress bars and loading reports of transformers: what matters in them is checked, and raised."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

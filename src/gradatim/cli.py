@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from gradatim import records, runs
-from gradatim.choose import ChooseConfig, choose_stage
+from gradatim.choose import ChooseConfig, choose_stage, table
 from gradatim.core import Problem, Reduction, Scorer, Verifier
 from gradatim.errors import ConfigError, GradatimError, InputError
 from gradatim.evaluate.processbench import ProcessBenchConfig, processbench_stage
@@ -136,8 +136,10 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
+        if value["value"] is None or value["value"] != value["value"]:
+            return "-"
         return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-    if value is None:
+    if value is None or value != value:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
@@ -313,24 +315,16 @@ def choose_command(config: ChooseConfig, *, as_json: bool, quiet: bool) -> None:
     _print(result, as_json, _choices(result))
 
 
-def _choices(result: Mapping[str, Any]) -> str:
+def _choices(result: dict[str, Any]) -> str:
     rows = result.get("rows") or []
     if not rows:
         return "\n".join(
             f"{c['problem_id']}: candidate {c['candidate']}, answer {c['answer']}" for c in result["choices"]
         )
-    last = max(row["n"] for row in rows)
-    shown = [
-        {
-            "scorer": row["scorer"] or "-",
-            "reduction": row["reduction"] or "-",
-            "chooser": row["chooser"],
-            "accuracy": {"value": row["value"], "low": row["low"], "high": row["high"]},
-        }
-        for row in sorted(rows, key=lambda row: -(row["value"] or 0.0))
-        if row["n"] == last and row["value"] is not None
-    ]
-    return _table(f"{result['problems']} problems, n = {last}", shown)
+    head, *lines = table(result)
+    notes = [f"note: {note}" for note in result.get("notes", ())]
+    asked = [dict(zip(head, line, strict=True)) for line in lines]
+    return "\n".join([_table(f"{result['problems']} problems", asked), "", *notes])
 
 
 @command(evaluate, "processbench", ProcessBenchConfig)

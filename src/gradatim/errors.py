@@ -1,10 +1,10 @@
 """What can go wrong, grouped by who can mend it.
 
-    GradatimError
-      ├ InputError        your file      "labels.jsonl:17: found 5 tallies for 6 steps; re-run `gradatim label`"
-      ├ ConfigError       your settings  "keep=4 does not divide width=10"
-      ├ CheckpointError   your model     "encoded with steps@3f2a, this run encodes steps@91c0"
-      └ BackendError      the outside    recorded on the row, the run goes on, counted in the manifest
+GradatimError
+  ├ InputError        your file      "labels.jsonl:17: found 5 tallies for 6 steps; re-run `gradatim label`"
+  ├ ConfigError       your settings  "keep=4 does not divide width=10"
+  ├ CheckpointError   your model     "encoded with steps@3f2a, this run encodes steps@91c0"
+  └ BackendError      the outside    recorded on the row, the run goes on, counted in the manifest
 """
 
 from __future__ import annotations

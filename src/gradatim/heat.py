@@ -27,7 +27,7 @@ def strip(values: Sequence[float], texts: Sequence[str] | None = None, error: in
         shown = "–" if math.isnan(value) else f"{value:.2f}"
         mark = " ✗" if index == error else ""
         rows.append(
-            f'<tr><td style="background:{colour(value)};color:#fff;padding:2px 8px;text-align:right;'
+            f'<tr><td style="background:{colour(value)};color:#111;padding:2px 8px;text-align:right;'
             f'font-variant-numeric:tabular-nums">{shown}{mark}</td>'
             f'<td style="padding:2px 8px;text-align:left;white-space:pre-wrap">{text}</td></tr>'
         )

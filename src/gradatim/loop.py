@@ -20,6 +20,7 @@ from gradatim.models import checkpoint
 from gradatim.problems import lab
 from gradatim.progress import progress
 from gradatim.score.engine import ModelScorer
+from gradatim.solutions.ledger import ledger_path
 from gradatim.solutions.local.policy import LocalPolicy, load_policy
 from gradatim.solutions.sample import SampleConfig, sample_stage
 from gradatim.solutions.settings import PolicySettings
@@ -71,7 +72,7 @@ BUDGETS: dict[str, LoopConfig] = {
 }
 """What `--budget` stands for: seconds; at most 10 minutes; at most 40 minutes; hours (2 CPU cores each)."""
 
-POLICY = PolicySettings(max_new_tokens=256, device="cpu")
+POLICY = PolicySettings(max_new_tokens=256, batch_rows=512, device="cpu")
 
 
 def loop(config: LoopConfig, out: str | Path, *, force: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -109,6 +110,7 @@ def _sample(
         lambda: sample_stage(asked, policy, problems, exact_verifier, out, quiet=quiet),
         inputs=[run.path("problems.jsonl" if name == "solutions" else "pool-problems.jsonl")],
         outputs=[out],
+        scratch=[ledger_path(out)],
     )
 
 
@@ -121,6 +123,7 @@ def _label(run: runs.Run, config: LoopConfig, policy: LocalPolicy, problems: lis
         lambda: label_stage(asked, policy, problems, records.read_solutions(source), exact_verifier, out, quiet=quiet),
         inputs=[source],
         outputs=[out],
+        scratch=[ledger_path(out)],
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gradatim.choose import best_of_n, weighted_majority
 from gradatim.core import Policy, Prefix, Problem, Score, Scorer, Solution, Splitter
 from gradatim.errors import BackendError, ConfigError
 from gradatim.progress import progress
@@ -114,19 +115,14 @@ def solve(
 
 def pick(candidates: Sequence[Candidate], chooser: Chooser) -> Solved:
     """Choose among the candidates of one problem; BackendError if none of them has a score."""
-    scored = [c for c in candidates if not math.isnan(c.score.value)]
-    if not scored:
+    values, answers = [c.score.value for c in candidates], [c.answer for c in candidates]
+    chosen = best_of_n(values, answers)
+    if chosen is None:
         problem = candidates[0].solution.prefix.problem_id if candidates else "?"
         raise BackendError(f"none of the {len(candidates)} solutions of problem {problem!r} has a step to score")
-    votes: dict[str, float] = {}
-    for candidate in scored:
-        if candidate.answer is not None:
-            votes[candidate.answer] = votes.get(candidate.answer, 0.0) + candidate.score.value
-    pool = scored
-    if chooser == "weighted_majority" and votes:
-        winner = max(votes, key=lambda answer: votes[answer])
-        pool = [c for c in scored if c.answer == winner]
-    best = min(pool, key=_rank)
+    if chooser == "weighted_majority":
+        chosen = weighted_majority(values, answers) or chosen  # nobody's answer could be read: no votes
+    best = candidates[chosen.index]
     same = sum(c.answer == best.answer for c in candidates)
     return Solved(
         best=best,

@@ -15,7 +15,12 @@ ROWS = [
 
 def gradatim(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "gradatim.cli", *arguments], input=text, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "gradatim.cli", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -57,7 +62,9 @@ def test_a_users_fault_is_one_line_and_exit_code_1(arguments: tuple[str, ...]) -
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [("nonsense",), ("split",), ("train", "--epochs", "many"), ("loop", "--budget", "huge")])
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("split",), ("train", "--epochs", "many"), ("loop", "--budget", "huge")]
+)
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     """Unknown verbs, missing arguments and values of the wrong type."""
     done = gradatim(*arguments)
@@ -67,7 +74,8 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{\n", "[]\n", '{"problem": "x"}\n', '{"problem": "x", "steps": []}\n', '{"problem": 3, "steps": ["a"]}\n']
+    "content",
+    ["", "{\n", "[]\n", '{"problem": "x"}\n', '{"problem": "x", "steps": []}\n', '{"problem": 3, "steps": ["a"]}\n'],
 )
 def test_malformed_rows_name_file_and_line(tmp_path: Path, content: str) -> None:
     """Whatever is wrong with a row, the message says where it stands."""
@@ -83,6 +91,8 @@ def test_malformed_rows_name_file_and_line(tmp_path: Path, content: str) -> None
 
 def test_importing_the_package_does_not_import_torch() -> None:
     """`import gradatim` and the light verbs work without the extra `[model]`."""
-    code = "import sys, gradatim, gradatim.choose, gradatim.records, gradatim.evaluate; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, gradatim, gradatim.choose, gradatim.records, gradatim.evaluate; sys.exit('torch' in sys.modules)"
+    )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -43,7 +43,11 @@ def run(*arguments: str) -> tuple[int, Any, str]:
         print(json.dumps([config.data, config.mode, config.limit, config.inner.rate, as_json, quiet]))
 
     result = CliRunner().invoke(app, ["verb", *arguments])
-    return result.exit_code, json.loads(result.stdout) if result.exit_code == 0 and arguments != ("--help",) else None, result.output
+    return (
+        result.exit_code,
+        json.loads(result.stdout) if result.exit_code == 0 and arguments != ("--help",) else None,
+        result.output,
+    )
 
 
 def test_defaults_are_the_dataclasses_own() -> None:

@@ -370,3 +370,18 @@ def test_preferences_come_from_pairs_or_from_verdicts(backbone: str, tmp_path: P
     assert 0 < reports["solutions.jsonl"]["rows"]["used"] < len(pairs)
     assert reports["solutions.jsonl"]["rows"]["dropped"]["repeated"] > 0
     assert checkpoint.load(tmp_path / "pairs.jsonl.model", device="cpu").recipe.labels["objective"] == "bradley-terry"
+
+
+def test_a_smaller_choice_of_problems_is_part_of_a_larger_one() -> None:
+    """`problems` keeps whole problems, chosen by the seed, counts the rest, and grows by adding."""
+    model, rows = tiny_models.reward_model(), tiny_tasks.labelled()
+    kept = []
+    for problems in (3, 6, 100):
+        config = TrainConfig(problems=problems, held_out=0)
+        prepared = prepare(config, from_labelled(rows, config.targets), model)
+        assert prepared.problems == min(problems, 12)
+        assert prepared.used + prepared.drops.total() == prepared.read == len(rows)
+        blocks = [block for lesson in prepared.lessons for block in lesson.blocks]
+        kept.append({tuple(b.ids[node] for node in b.path(member)) for b in blocks for member in b.members})
+
+    assert kept[0] < kept[1] < kept[2]

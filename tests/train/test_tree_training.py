@@ -74,6 +74,7 @@ def test_trajectory_weighting_is_the_loss_of_separate_sequences(target: Any, blo
     config = TrainConfig(held_out=0, weighting="trajectory", targets=targets, fit=FitConfig(block_tokens=block_tokens))
     materials = from_labelled(rows, targets)
     lessons = prepare(config, materials, model).lessons
+    assert (len(lessons) > 3) == (block_tokens == 30)
     loss, found = tree_gradients(model, lessons, config.fit, block_tokens)
 
     model.module.zero_grad()

@@ -47,9 +47,7 @@ def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list
             definition = graph.definitions[lines[i].split(":")[0]]
             other = rng.choice([n for n in graph.definitions if n not in (*definition.operands, definition.name)])
             changed[i] = (
-                lines[i]
-                .replace(f" {definition.left} ", f" {other} ", 1)
-                .replace(f" {definition.left}=", f" {other}=")
+                lines[i].replace(f" {definition.left} ", f" {other} ", 1).replace(f" {definition.left}=", f" {other}=")
             )
         case "operator":
             i = rng.choice(sums)

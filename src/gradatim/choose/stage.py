@@ -16,7 +16,7 @@ from gradatim import records, stats
 from gradatim.choose.choosers import Same, best_of_n, majority
 from gradatim.choose.measure import Curve, Method, curves, reduced, usable
 from gradatim.core import REDUCTIONS, Estimate, Reduction
-from gradatim.errors import ConfigError
+from gradatim.errors import ConfigError, InputError
 from gradatim.problems.pool_scores import PoolScores, read_pool_scores
 from gradatim.problems.pools import Pool, PoolProblem, read_pool
 from gradatim.progress import progress
@@ -66,11 +66,14 @@ def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]
 
     `choices` has one entry a problem, by best-of-n under the first scorer and the first reduction (`chosen_by` says
     which), or by majority without scores. `rows` is there if some problems have verdicts, and is about those: the mean
-    over problems, with its 95 % interval from the bootstrap over problems (the same resamples for all rows). In both,
-    ties in a choice go to the lowest candidate index; in `rows` they share evenly.
+    over problems, with its 95 % interval from the bootstrap over problems (the same resamples for all rows). A tied
+    choice goes to the lowest candidate index (`tied` counts the others); in `rows` ties share evenly.
     """
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
+    if pool.size > stats.LARGEST:
+        expected = f"at most {stats.LARGEST} candidates for a problem"
+        raise InputError(f"{pool.size} candidates for one problem", expected=expected, file=config.pool)
     pool, scored = read_pool_scores(pool, config.scores, skip_bad=config.skip_bad, drops=drops)
     methods, notes = _methods(scored, config.reduction)
     gold = [p for p, problem in enumerate(pool.problems) if problem.has_gold]

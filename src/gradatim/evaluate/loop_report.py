@@ -387,7 +387,9 @@ def _command(manifest: Mapping[str, Any]) -> str:
 
 def _facts(pool: Pool, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Cell]:
     stages = manifest["stages"]
-    environment: Mapping[str, Any] = next((stage["environment"] for stage in stages.values() if "environment" in stage), {})
+    environment: Mapping[str, Any] = next(
+        (stage["environment"] for stage in stages.values() if "environment" in stage), {}
+    )
     results = {name: stage.get("result", {}) for name, stage in stages.items()}
     drops = {
         f"{name} {key}": results[name][key]

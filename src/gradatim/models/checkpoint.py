@@ -18,10 +18,7 @@ from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
 )
-from transformers.utils import logging
 
 from gradatim import backbones, runs
 from gradatim.core import REDUCTIONS
@@ -48,7 +45,7 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
     weights = module.state_dict()
     if dtype is not None:
         weights = {name: value.to(_dtype(dtype)) for name, value in weights.items()}
-    with _quiet():
+    with backbones.quietly():
         module.save_pretrained(folder, state_dict=weights)
         model.encoder.tokenizer.save_pretrained(folder)
     runs.atomic_write(folder / CARD, json.dumps(_card(model), indent=2, ensure_ascii=False) + "\n")
@@ -144,7 +141,7 @@ def _read(folder: Path) -> Mapping[str, Any]:
 def _module(folder: Path, kind: Kind, dtype: torch.dtype) -> Any:
     """The stock model with exactly the weights of the folder; nothing is made up, nothing left over."""
     auto = AutoModelForTokenClassification if kind == "prm" else AutoModelForSequenceClassification
-    with _quiet(), _told(folder):
+    with backbones.quietly(), _told(folder):
         module, found = auto.from_pretrained(
             folder,
             dtype=dtype,
@@ -163,12 +160,9 @@ def _module(folder: Path, kind: Kind, dtype: torch.dtype) -> Any:
 
 
 def _tokenizer(folder: Path) -> Any:
-    """The tokenizer as it was saved. AutoTokenizer would replace a plain one by what is usual for the type of model."""
-    with _quiet(), _told(folder):
-        saved = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("tokenizer_class", "")
-        plain = saved in ("TokenizersBackend", "PreTrainedTokenizerFast")
-        auto = PreTrainedTokenizerFast if plain else AutoTokenizer
-        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    """The tokenizer as it was saved."""
+    with backbones.quietly(), _told(folder):
+        return backbones.tokenizer_class(folder).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 @contextmanager
@@ -179,17 +173,3 @@ def _told(folder: Path) -> Iterator[None]:
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError, ConfigError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"{folder} can't be loaded: {lines[0]}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars and loading reports of transformers: what they say we check, and raise."""
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()

@@ -12,13 +12,14 @@ from gradatim.stats.intervals import (
     ratio_bootstrap,
     wilson,
 )
-from gradatim.stats.majority import ALL_UP_TO, majority_curve, majority_grid
+from gradatim.stats.majority import ALL_UP_TO, LARGEST, majority_curve, majority_grid
 from gradatim.stats.pools import best_of_curve, order_weights, pass_at, pass_curve, random_curve
 from gradatim.stats.weighted import SUBSETS, TIE, weighted_majority_curve
 
 __all__ = [
     "ALL_UP_TO",
     "DRAWS",
+    "LARGEST",
     "SUBSETS",
     "TIE",
     "Bin",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,14 +23,14 @@ Ints = NDArray[np.int64]
 ALL_UP_TO = 64
 """Majority at every n up to here; above, on the grid that `majority_grid` states."""
 
-_NEVER = 1e-16
+_NEVER = 1e-15
 """A count of votes whose probability is below this is left out."""
 
 _DEEPEST = -800.0
 """log2 of the smallest coefficient that one scaling of x still covers."""
 
-_LARGEST = 1 << 14
-"""Samples in a pool for which some power of two always covers."""
+LARGEST = 1 << 14
+"""Most samples in a pool: up to here some power of two always covers."""
 
 
 def majority_grid(m: int) -> list[int]:
@@ -45,19 +45,19 @@ def majority_curve(
     """Expected correctness of the most frequent answer among n samples drawn from a pool, for each n in `ns`.
 
     `sizes[b]` samples gave answer b, whose correctness is `good[b]`; `unread` samples cast no vote, and a draw without
-    any vote is not correct. Tied answers share evenly. `ns` defaults to `majority_grid`; NaN outside 1..m, or where
-    `good` has a NaN.
+    any vote is not correct. Tied answers share evenly. `ns` defaults to `majority_grid`; NaN outside 1..m, and
+    everywhere if `good` has a NaN.
     """
     if len(sizes) != len(good):
         raise ValueError(f"each answer needs its correctness: {len(sizes)} sizes, {len(good)} values")
     if unread < 0 or any(size < 1 for size in sizes):
         raise ValueError(f"every answer has at least one sample, got sizes {list(sizes)} and {unread} unread")
-    if sum(sizes) + unread > _LARGEST:
-        raise ValueError(f"a pool of {sum(sizes) + unread} samples; at most {_LARGEST} can be voted on exactly")
+    if sum(sizes) + unread > LARGEST:
+        raise ValueError(f"a pool of {sum(sizes) + unread} samples; at most {LARGEST} can be voted on exactly")
     order = sorted(range(len(sizes)), key=lambda b: -sizes[b])
     m = sum(sizes) + unread
     wanted = majority_grid(m) if ns is None else [int(n) for n in ns]
-    inside = np.array(sorted({n for n in wanted if 1 <= n <= m}), dtype=np.int64)
+    inside = np.array(sorted({n for n in wanted if 1 <= n <= m and not np.isnan(good).any()}), dtype=np.int64)
     found: dict[int, float] = {}
     for tilt, band in _bands(m, inside):
         values = _band([sizes[b] for b in order], [float(good[b]) for b in order], m, band, tilt)

@@ -50,68 +50,98 @@ def weighted_majority_curve(
         raise ValueError(f"each sample needs its answer: {m} values, {len(answers)} answers")
     if not all(-1 <= a < len(good) for a in answers):
         raise ValueError(f"answers must be -1 (unread) or below {len(good)}")
-    votes = _Votes(table, np.asarray(answers, dtype=np.int64), np.asarray(good, dtype=np.float64))
     means, variances = np.full((len(table), len(ns)), np.nan), np.full((len(table), len(ns)), np.nan)
-    ranks = None
-    for k, n in enumerate(ns):
-        if not 1 <= n <= m:
-            continue
-        if votes.settled:
-            means[:, k], variances[:, k] = votes.good[0], 0.0
-            continue
-        if math.comb(m, n) <= subsets:
-            means[:, k], variances[:, k] = votes.mean(_every_subset(m, n))[0], 0.0
-            continue
-        if ranks is None:
-            ranks = np.random.default_rng(seed).random((subsets, m)).argsort(axis=1).argsort(axis=1)
-        means[:, k], spread = votes.mean((ranks < n).astype(np.float64))
-        variances[:, k] = spread / subsets
+    labels, worth = np.asarray(answers, dtype=np.int64), np.asarray(good, dtype=np.float64)
+    inside = sorted({n for n in ns if 1 <= n <= m})
+    drawn = _Drawn(m, inside, subsets, seed)
+    step = max(1, _BLOCK // (max(subsets, 1) * (len(worth) + 1)))
+    for start in range(0, len(table), step):
+        block = table[start : start + step]
+        found = dict(zip(inside, _block(block, labels, worth, inside, drawn), strict=True))
+        for k, n in enumerate(ns):
+            if n in found:
+                means[start : start + step, k], variances[start : start + step, k] = found[n]
     dead = np.isnan(table).any(axis=1)
     means[dead], variances[dead] = np.nan, np.nan
     return means, variances
 
 
-class _Votes:
-    """One pool's votes, ready to be summed over many subsets."""
+class _Drawn:
+    """The subsets of one call: all C(m, n) where they are few, otherwise the first n of `subsets` random orders."""
 
-    def __init__(self, values: Floats, answers: NDArray[np.int64], good: Floats) -> None:
-        self.values, self.good = values, good
-        self.members = [np.flatnonzero(answers == a) for a in range(len(good))]
-        self.slack = TIE * np.abs(values).sum(axis=1)
-
-    @property
-    def settled(self) -> bool:
-        """Whether every draw gives the same: no draw is without a vote, and all answers are worth the same."""
-        voters = sum(len(one) for one in self.members)
-        return bool(voters == self.values.shape[1] and len(set(self.good.tolist())) == 1)
-
-    def mean(self, masks: Floats) -> tuple[Floats, Floats]:
-        """Mean and sample variance over subsets (subsets x m, 0 or 1) of each method's correctness."""
-        step = max(1, _BLOCK // max(1, len(masks) * len(self.good)))
-        blocks = [self._correct(masks, slice(k, k + step)) for k in range(0, len(self.values), step)]
-        correct = np.concatenate(blocks, axis=1)
-        return correct.mean(axis=0), correct.var(axis=0, ddof=1 if len(masks) > 1 else 0)
-
-    def _correct(self, masks: Floats, methods: slice) -> Floats:
-        """(subsets x methods); answer by answer, since short inner axes are slow."""
-        values = self.values[methods].T
-        sums = []
-        for members in self.members:
-            drawn = masks[:, members]
-            voted = drawn.sum(axis=1, keepdims=True) > 0
-            sums.append(np.where(voted, drawn @ values[members], -np.inf))
-        right, tied = np.zeros((len(masks), values.shape[1])), np.zeros((len(masks), values.shape[1]))
-        if sums:
-            best = np.maximum.reduce(sums)
-            least = np.where(np.isinf(best), np.inf, best - self.slack[methods])
-            for one, worth in zip(sums, self.good, strict=True):
-                wins = one >= least
-                tied += wins
-                right += worth * wins
-        return np.asarray(right / np.maximum(tied, 1.0), dtype=np.float64)
+    def __init__(self, m: int, ns: Sequence[int], subsets: int, seed: int) -> None:
+        self.subsets = subsets
+        self.few = {n for n in ns if math.comb(m, n) <= subsets}
+        random = np.random.default_rng(seed)
+        self.orders = random.random((subsets, m)).argsort(axis=1) if set(ns) - self.few else None
 
 
-@lru_cache(maxsize=256)
+def _block(
+    values: Floats, answers: NDArray[np.int64], good: Floats, ns: Sequence[int], drawn: _Drawn
+) -> Iterator[tuple[Floats, Floats]]:
+    """For each n in ascending order: the mean of each method and the variance of its Monte-Carlo error."""
+    slack = TIE * np.abs(values).sum(axis=1)
+    if (answers >= 0).all() and len(set(good.tolist())) == 1:  # whatever is drawn, the same is right
+        yield from ((np.full(len(values), good[0]), np.zeros(len(values))) for _ in ns)
+        return
+    running = _Running(values, answers, len(good), drawn)
+    for n in ns:
+        sums = (
+            _summed(_every_subset(values.shape[1], n), values, answers, len(good)) if n in drawn.few else running.to(n)
+        )
+        correct = _correct(sums, good, slack)
+        error = np.zeros(len(values)) if n in drawn.few else correct.var(axis=0, ddof=1) / drawn.subsets
+        yield correct.mean(axis=0), error
+
+
+class _Running:
+    """Sums of votes along random orders: from one n to the next only the new samples are added."""
+
+    def __init__(self, values: Floats, answers: NDArray[np.int64], count: int, drawn: _Drawn) -> None:
+        self.values, self.answers, self.orders, self.done = values.T, answers, drawn.orders, 0
+        self.rows = np.arange(drawn.subsets)
+        self.sums = np.full((count + 1, drawn.subsets, len(values)), -np.inf)
+
+    def to(self, n: int) -> Floats:
+        """(answers, subsets, methods): each answer's sum among the first n samples; -inf where nobody voted for it."""
+        if self.orders is None:
+            raise ValueError("no random orders were drawn")
+        for sample in self.orders[:, self.done : n].T:
+            places = (
+                self.answers[sample],
+                self.rows,
+            )  # an unread answer (-1) goes to the last row, which is not looked at
+            before = self.sums[places]
+            self.sums[places] = np.where(np.isinf(before), 0.0, before) + self.values[sample]
+        self.done = n
+        return self.sums[:-1]
+
+
+def _summed(masks: Floats, values: Floats, answers: NDArray[np.int64], count: int) -> Floats:
+    """As `_Running.to`, over subsets given as rows of 0 and 1."""
+    sums = np.full((count, len(masks), len(values)), -np.inf)
+    for answer in range(count):
+        members = np.flatnonzero(answers == answer)
+        chosen = masks[:, members]
+        voted = chosen.sum(axis=1, keepdims=True) > 0
+        sums[answer] = np.where(voted, chosen @ values.T[members], -np.inf)
+    return sums
+
+
+def _correct(sums: Floats, good: Floats, slack: Floats) -> Floats:
+    """(subsets, methods): mean correctness of the answers whose sums are the highest; 0 where nobody voted."""
+    right, tied = np.zeros(sums.shape[1:]), np.zeros(sums.shape[1:])
+    if len(good):
+        best = sums.max(axis=0)
+        least = np.where(np.isinf(best), np.inf, best - slack)
+        for one, worth in zip(sums, good, strict=True):
+            wins = one >= least
+            tied += wins
+            right += worth * wins
+    return np.asarray(right / np.maximum(tied, 1.0), dtype=np.float64)
+
+
+@lru_cache(maxsize=32)
 def _every_subset(m: int, n: int) -> Floats:
     """All C(m, n) subsets as rows of 0 and 1."""
     masks = np.zeros((math.comb(m, n), m))

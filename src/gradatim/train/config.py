@@ -29,8 +29,10 @@ class FitConfig:
     """Largest norm of the gradient; what is above is scaled down to it."""
     batch_tokens: int = 8192
     """Distinct tokens that one step of the optimiser learns from, about: whole trees are never cut for it."""
-    block_tokens: int = 1024
-    """Largest tree, and most tokens (padding included) in one forward pass; what bounds the memory."""
+    block_tokens: int | None = None
+    """Largest tree, and most tokens (padding included) in one forward pass: what bounds the memory. One solution alone
+    may be longer, and then trees may be as large as the longest. None: four times the model's width, up to which
+    attention costs less than the rest."""
     checks: int = 1
     """How often in an epoch the held-out loss is measured, the last time at its end."""
     patience: int = 3
@@ -45,7 +47,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         _at_least("epochs", self.epochs, 1)
         _at_least("batch_tokens", self.batch_tokens, 1)
-        _at_least("block_tokens", self.block_tokens, 1)
+        if self.block_tokens is not None:
+            _at_least("block_tokens", self.block_tokens, 1)
         _at_least("checks", self.checks, 1)
         _at_least("patience", self.patience, 0)
         _at_least("weight_decay", self.weight_decay, 0)
@@ -85,6 +88,8 @@ class TrainConfig:
     """Longest solution in tokens, with its problem; None: what the backbone can take."""
     too_long: Literal["error", "drop"] = "error"
     """What a longer solution does: it stops the training before it starts, or is left out and counted. None is cut."""
+    problems: int | None = None
+    """At most so many problems, with all their solutions, chosen by the seed; the others are counted as dropped."""
     held_out: float = 0.1
     """Share of the problems, with all their solutions, that is kept apart: the model with the least loss on it is the
     one that is saved. 0: no part is kept apart, and the last model is saved."""
@@ -115,8 +120,9 @@ class TrainConfig:
         if self.freeze and self.lora_rank:
             raise ConfigError(f"lora_rank={self.lora_rank} updates the backbone and freeze=True forbids it; choose one")
         _at_least("lora_rank", self.lora_rank, 0)
-        if self.max_length is not None:
-            _at_least("max_length", self.max_length, 1)
+        for name, value in (("max_length", self.max_length), ("problems", self.problems)):
+            if value is not None:
+                _at_least(name, value, 1)
 
     @property
     def lr(self) -> float:

@@ -155,7 +155,8 @@ def micro_batches(lessons: Sequence[Lesson], tokens: int) -> list[list[Lesson]]:
     rows = width = 0
     for lesson in sorted(lessons, key=lambda lesson: (lesson.is_chain, -lesson.width)):
         rows += len(lesson.blocks)
-        if groups and groups[-1][0].is_chain == lesson.is_chain and rows * width <= tokens:
+        alike = groups and groups[-1][0].is_chain == lesson.is_chain and lesson.width >= trees.MIN_FILL * width
+        if alike and rows * width <= tokens:
             groups[-1].append(lesson)
         else:
             groups.append([lesson])

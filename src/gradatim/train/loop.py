@@ -17,7 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gradatim.core import seed_for
 from gradatim.errors import ConfigError
-from gradatim.models.forward import body_of, hidden_at, logits_at
+from gradatim.models.forward import body_of, head_of, hidden_at, logits_at
 from gradatim.progress import progress
 from gradatim.train.config import FitConfig
 from gradatim.train.lessons import Lesson, micro_batches
@@ -68,7 +68,7 @@ def fit(
     there now and then; if one is there already the training goes on from it, and ends as if it had never stopped.
     `key` names what is trained on what: a saved state with another key is a ConfigError.
     """
-    read = read or forward(module, config)
+    read, size = read or forward(module, config), block_size(module, config)
     epochs = [batches(lessons, config.batch_tokens, seed, epoch) for epoch in range(config.epochs)]
     steps = [batch for epoch in epochs for batch in epoch]
     checks = check_points([len(epoch) for epoch in epochs], config.checks)
@@ -80,7 +80,7 @@ def fit(
         while at.step < len(steps) and not at.stopped:
             batch = steps[at.step]
             weight, processed = sum(lesson.weight for lesson in batch), at.processed
-            for part in micro_batches(batch, config.block_tokens):
+            for part in micro_batches(batch, size):
                 loss = loss_of(logits_at(module, read(part)), part) / weight
                 loss.backward()  # type: ignore[no-untyped-call]
                 at.loss += loss.item() * weight
@@ -135,6 +135,14 @@ def forward(module: nn.Module, config: FitConfig) -> Read:
             return hidden_at(module, blocks, nodes).float()
 
     return read
+
+
+def block_size(module: nn.Module, config: FitConfig) -> int:
+    """Most tokens in one forward pass, as far as single solutions allow it."""
+    if config.block_tokens is not None:
+        return config.block_tokens
+    width: int = head_of(module).in_features  # type: ignore[assignment]
+    return 4 * width
 
 
 def loss_of(z: Tensor, lessons: Sequence[Lesson]) -> Tensor:
@@ -222,7 +230,7 @@ def _check(
     row = {"step": float(at.step), "epochs": epochs, "loss": at.loss / at.weight}
     at.loss = at.weight = 0.0
     if held_out:
-        row["held_out_loss"] = found = measure(held_out, read, module, config.block_tokens)
+        row["held_out_loss"] = found = measure(held_out, read, module, block_size(module, config))
         at.since += 1
         if at.best is None or found < at.best:
             at.best, at.since = found, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -18,6 +18,7 @@ from gradatim.models.forward import tree_depth
 from gradatim.models.model import RewardModel
 from gradatim.train.config import TrainConfig
 from gradatim.train.lessons import Grower, Lesson, Match, Tokens, from_evidence, from_matches
+from gradatim.train.loop import block_size
 from gradatim.train.materials import Materials
 
 
@@ -71,22 +72,26 @@ def prepare(config: TrainConfig, materials: Materials, model: RewardModel) -> Pr
         dropped = ", ".join(f"{count} x {reason}" for reason, count in drops.items()) or "no rows"
         raise InputError(f"nothing is left to learn from: {dropped}", fix="see what was left out, and why")
     groups = by_problem(items)
+    if config.problems is not None:
+        groups = _chosen(groups, config.problems, config.seed, drops)
     apart = held_out_problems(list(groups), config.held_out, config.seed)
     parts: list[list[Item]] = [[], []]
     for problem, found in groups.items():
         parts[problem in apart] += found
     sequences = [sequence for part in parts for item in part for sequence in item.sequences]
     longest, depth = max(map(len, sequences)), tree_depth(model.module)
-    grow: Grower = partial(trees.build, budget=config.fit.block_tokens) if longest <= depth else trees.chains
+    # The longest solution has to fit into memory anyway, and in deep trees small blocks would repeat long paths.
+    size = max(block_size(model.module, config.fit), longest)
+    grow: Grower = partial(trees.build, budget=size) if longest <= depth else trees.chains
     note = f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}"
-    lessons, held_out = (_lessons(config, part, grow) for part in parts)
+    lessons, held_out = (_lessons(config, part, grow, size) for part in parts)
     return Prepared(
         lessons=lessons,
         held_out=held_out,
         problems=len(groups) - len(apart),
         held_out_problems=len(apart),
         read=materials.rows,
-        used=len(items),
+        used=sum(map(len, groups.values())),
         drops=drops,
         distinct_tokens=trees.distinct_tokens(sequences),
         separate_tokens=sum(map(len, sequences)),
@@ -116,7 +121,7 @@ def held_out_problems(problems: Sequence[str], share: float, seed: int) -> set[s
         raise ConfigError(
             f"held_out={share} of {len(problems)} problem(s) leaves none to train on; set held_out=0, or bring more"
         )
-    return set(sorted(problems, key=lambda problem: (seed_for(seed, "held-out", problem), problem))[:count])
+    return set(_drawn(problems, count, seed, "held-out"))
 
 
 def constant_loss(lessons: Sequence[Lesson]) -> float:
@@ -139,6 +144,19 @@ def content(lessons: Sequence[Lesson]) -> str:
                 digest.update(array("q", [len(numbers), *numbers]).tobytes())
         digest.update(repr((lesson.evidence, lesson.matches)).encode())
     return digest.hexdigest()
+
+
+def _drawn(problems: Iterable[str], count: int, seed: int, purpose: str) -> list[str]:
+    """Some of the problems, the same ones whatever their order, and with a larger count these and others."""
+    return sorted(problems, key=lambda problem: (seed_for(seed, purpose, problem), problem))[:count]
+
+
+def _chosen(groups: dict[str, list[Item]], count: int, seed: int, drops: Counter[str]) -> dict[str, list[Item]]:
+    kept = set(_drawn(groups, count, seed, "problems"))
+    left_out = sum(len(items) for problem, items in groups.items() if problem not in kept)
+    if left_out:
+        drops[f"not of the {count} chosen problems"] += left_out
+    return {problem: items for problem, items in groups.items() if problem in kept}
 
 
 def _tokens(config: TrainConfig, materials: Materials, model: RewardModel, drops: Counter[str]) -> list[Item]:
@@ -198,8 +216,8 @@ def _encoded(prefixes: Sequence[Prefix], config: TrainConfig, model: RewardModel
     return found
 
 
-def _lessons(config: TrainConfig, items: Sequence[Item], grow: Grower) -> list[Lesson]:
+def _lessons(config: TrainConfig, items: Sequence[Item], grow: Grower, size: int) -> list[Lesson]:
     if config.objective == "bradley-terry":
         matches = [item.learnt for item in items if isinstance(item.learnt, Match)]
-        return from_matches(matches, config.weighting, grow, config.fit.block_tokens)
+        return from_matches(matches, config.weighting, grow, size)
     return from_evidence([item.learnt for item in items if isinstance(item.learnt, Tokens)], config.weighting, grow)

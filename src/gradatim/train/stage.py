@@ -18,7 +18,7 @@ from gradatim.models.forward import body_of
 from gradatim.models.model import Recipe, RewardModel
 from gradatim.train.config import TrainConfig
 from gradatim.train.features import FEATURES, cached
-from gradatim.train.loop import Fitted, Read, fit, forward
+from gradatim.train.loop import Fitted, Read, block_size, fit, forward
 from gradatim.train.lora import add_lora, merge_lora
 from gradatim.train.materials import Materials
 from gradatim.train.prepare import Prepared, content, prepare
@@ -122,7 +122,7 @@ def _features(config: TrainConfig, prepared: Prepared, model: RewardModel, folde
         forward(model.module, replace(config.fit, checkpointing=False)),
         path,
         backbone=f"{backbones.fingerprint(body_of(model.module))} bfloat16={config.fit.bfloat16}",
-        block_tokens=config.fit.block_tokens,
+        block_tokens=block_size(model.module, config.fit),
         device=model.device,
         quiet=quiet,
     )

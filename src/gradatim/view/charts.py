@@ -223,7 +223,7 @@ def _line(axes: _Axes, series: Series, index: int, marked: Sequence[float]) -> s
         at = [(axes.x(series.x[i]), axes.y(series.y[i])) for i in run]
         parts.append(f'<polyline class="c{index % COLOURS} line"{style} points="{_points(at)}"/>')
         for i, (x, y) in zip(run, at, strict=True):
-            if len(run) == 1 or series.x[i] in marked:
+            if len(run) == 1 or any(math.isclose(series.x[i], tick) for tick in marked):
                 said = f"{series.name}, {series.x[i]:g}: {series.y[i]:.3f}"
                 if series.low:
                     said += f" [{series.low[i]:.3f}, {series.high[i]:.3f}]"

@@ -86,7 +86,11 @@ class Definition:
         return (left + right if self.op == "+" else left - right) % MODULUS
 
     def __str__(self) -> str:
-        return f"given {self.name}={self.value}" if self.value is not None else f"{self.name}: {self.left} {self.op} {self.right}"
+        return (
+            f"given {self.name}={self.value}"
+            if self.value is not None
+            else f"{self.name}: {self.left} {self.op} {self.right}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +207,7 @@ def parse(prompt: str) -> Graph:
             expected=f"lines 'Mod {MODULUS}.', 'given NAME=7' or 'NAME: NAME + NAME', 'What is NAME?'",
             fix="see `lab:test:10`",
         )
-    definitions = {
-        (d := _definition(match)).name: d for match in found if match
-    }
+    definitions = {(d := _definition(match)).name: d for match in found if match}
     return Graph(definitions, query.group(1))
 
 

@@ -39,8 +39,8 @@ def samples(seed: int, easy_share: float) -> Iterator[tuple[str, str]]:
 def train_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     # A stated value, " loom=12", is one token: to look it up takes one look back. As two tokens it takes two in a row,
-    # and a model this small settles for guessing before it finds them.
-    words = pre_tokenizers.Split(Regex(r" [a-z]+=\d+| ?[A-Za-z]+:?|\d+| ?[^\sA-Za-z\d]|\s"), "isolated")
+    # and a model this small settles for guessing before it finds them. Sums are between number tokens.
+    words = pre_tokenizers.Split(Regex(r" [a-z]+=\d+| ?[A-Za-z]+:?| ?\d+| ?[^\sA-Za-z\d]|\s"), "isolated")
     bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, bytewise])
     tokenizer.decoder = decoders.ByteLevel()

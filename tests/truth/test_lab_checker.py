@@ -14,6 +14,7 @@ from gradatim.problems.lab.world import SPLITS, Graph, graphs, parse, split_of
 
 MUTATIONS = (
     "value",
+    "sum",
     "operand value",
     "operand name",
     "operator",
@@ -36,12 +37,17 @@ def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list
             i = rng.choice(sums)
             head, value = lines[i].strip().rsplit("=", 1)
             changed[i] = f"{head}={(int(value) + rng.randrange(1, 23)) % 23}\n"
+        case "sum":
+            i = rng.choice(sums)
+            head, said, last = lines[i].rsplit("; ", 2)
+            wrong = (int(said.rsplit(" ", 1)[1]) + rng.randrange(1, 23)) % 23
+            changed[i] = f"{head}; {said.rsplit(' ', 1)[0]} {wrong}; {last.split('=')[0]}={wrong}\n"
         case "operand value":
             i = rng.choice(sums)
-            body, told = lines[i].split("; ")
-            first, rest = told.split(", ", 1)
+            body, told, rest = lines[i].split("; ", 2)
+            first, second = told.split(" ")
             name, value = first.split("=")
-            changed[i] = f"{body}; {name}={(int(value) + rng.randrange(1, 23)) % 23}, {rest}"
+            changed[i] = f"{body}; {name}={(int(value) + rng.randrange(1, 23)) % 23} {second}; {rest}"
         case "operand name":
             i = rng.choice(sums)
             definition = graph.definitions[lines[i].split(":")[0]]
@@ -52,7 +58,7 @@ def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list
         case "operator":
             i = rng.choice(sums)
             old, new = (" + ", " - ") if " + " in lines[i] else (" - ", " + ")
-            changed[i] = lines[i].replace(old, new)
+            changed[i] = lines[i].replace(old, new, rng.choice((1, 2)))
         case "constant":
             i = rng.choice(constants)
             name, value = lines[i].strip().removeprefix("given ").split("=")
@@ -145,13 +151,15 @@ def test_later_steps_are_judged_given_what_was_stated() -> None:
     assert planted is not None
     changed, where = planted
     name, value = changed[where].strip().removeprefix("given ").split("=")
-    user = next(i for i, line in enumerate(changed) if f" {name}={graph.definitions[name].value}," in line)
-    body, told = changed[user].strip().split("; ")
+    uses = f" {name}={graph.definitions[name].value}"
+    user = next(i for i, line in enumerate(changed) if i > where and uses in line)
+    body, told, _ = changed[user].strip().split("; ", 2)
     definition = graph.definitions[body.split(":")[0]]
-    shown = {part.split("=")[0]: int(part.split("=")[1]) for part in told.split(", ")} | {name: int(value)}
+    shown = {part.split("=")[0]: int(part.split("=")[1]) for part in told.split(" ")} | {name: int(value)}
     left, right = shown[definition.left], shown[definition.right]
     result = definition.compute(left, right)
-    changed[user] = f"{body}; {definition.left}={left}, {definition.right}={right}, {definition.name}={result}\n"
+    stated = f"{definition.left}={left} {definition.right}={right}"
+    changed[user] = f"{body}; {stated}; {left} {definition.op} {right} = {result}; {definition.name}={result}\n"
 
     truths = check_steps(graph, changed[: user + 1])
 

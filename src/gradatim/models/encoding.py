@@ -34,6 +34,10 @@ class EncoderSettings:
             raise ConfigError(f"prompt_template={self.prompt_template!r} needs {{prompt}} in it exactly once")
         if not self.separator:
             raise ConfigError("separator is empty: a step needs a token at which it is read")
+        if "\\n" in self.separator:
+            raise ConfigError(
+                f"separator={self.separator!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,12 @@ class StepTruth:
 
 _ANSWER = re.compile(r"Answer: (\d+)")
 _CONSTANT = re.compile(r"given ([a-z]+)=(\d+)")
-_SUM = re.compile(r"([a-z]+): ([a-z]+) ([+-]) ([a-z]+); ([a-z]+)=(\d+), ([a-z]+)=(\d+), ([a-z]+)=(\d+)")
+_SUM = re.compile(
+    r"(?P<name>[a-z]+): (?P<left>[a-z]+) (?P<op>[+-]) (?P<right>[a-z]+); "
+    r"(?P<left_again>[a-z]+)=(?P<a>\d+) (?P<right_again>[a-z]+)=(?P<b>\d+); "
+    r"(?P<a_again>\d+) (?P<op_again>[+-]) (?P<b_again>\d+) = (?P<c>\d+); "
+    r"(?P<name_again>[a-z]+)=(?P<c_again>\d+)"
+)
 
 
 def check(prefix: Prefix) -> tuple[StepTruth, ...]:
@@ -64,10 +69,8 @@ def _check_step(graph: Graph, stated: dict[str, int], needed: set[str], text: st
         name, value = match.group(1), int(match.group(2))
         return _stated(stated, needed, name, value, _constant_fault(graph, name, value))
     if match := _SUM.fullmatch(text):
-        name, left, op, right_name, *rest = match.groups()
-        definition = Definition(name, None, left, op, right_name)
-        fault = _sum_fault(graph, stated, definition, rest)
-        return _stated(stated, needed, name, int(rest[5]), fault)
+        fault = _sum_fault(graph, stated, match)
+        return _stated(stated, needed, match["name"], int(match["c_again"]), fault)
     return StepTruth("format")
 
 
@@ -84,22 +87,23 @@ def _constant_fault(graph: Graph, name: str, value: int) -> Fault | None:
     return None if definition.value == value else "dependency"
 
 
-def _sum_fault(graph: Graph, stated: dict[str, int], said: Definition, rest: Sequence[str]) -> Fault | None:
-    left_name, left, right_name, right, again, result = rest
-    definition = graph.definitions.get(said.name)
+def _sum_fault(graph: Graph, stated: dict[str, int], said: re.Match[str]) -> Fault | None:
+    definition = graph.definitions.get(said["name"])
     if definition is None:
         return "unknown"
-    if (left_name, right_name, again) != (said.left, said.right, said.name):
+    if any(said[part] != said[f"{part}_again"] for part in ("name", "left", "right")):
         return "format"
-    same = said == definition
-    mirrored = said.op == definition.op == "+" and (said.left, said.right) == (definition.right, definition.left)
-    if not (same or mirrored):
+    told = Definition(said["name"], None, said["left"], said["op"], said["right"])
+    mirrored = told.op == definition.op == "+" and (told.left, told.right) == (definition.right, definition.left)
+    if told != definition and not mirrored:
         return "dependency"
-    if said.left not in stated or said.right not in stated:
+    if told.left not in stated or told.right not in stated:
         return "prerequisite"
-    if stated[said.left] != int(left) or stated[said.right] != int(right):
+    if stated[told.left] != int(said["a"]) or stated[told.right] != int(said["b"]):
         return "operand"
-    return None if said.compute(int(left), int(right)) == int(result) and int(result) < MODULUS else "arithmetic"
+    copied = all(said[part] == said[f"{part}_again"] for part in ("a", "b", "c", "op"))
+    right = told.compute(int(said["a"]), int(said["b"])) == int(said["c"]) < MODULUS
+    return None if copied and right else "arithmetic"
 
 
 def stated_values(prefix: Prefix) -> dict[str, int]:

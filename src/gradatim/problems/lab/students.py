@@ -2,7 +2,7 @@
 
     given loom=12
     given fep=4
-    dax: loom - fep; loom=12, fep=4, dax=8
+    dax: loom - fep; loom=12 fep=4; 12 - 4 = 8; dax=8
     Answer: 8
 
 Errors have visible causes, so that a majority of a student's attempts fails on the same problems: a long name is read as
@@ -55,7 +55,8 @@ def state(definition: Definition, left: int = 0, right: int = 0, result: int = 0
     """The text of a step, without its line end."""
     if definition.value is not None:
         return str(definition)
-    return f"{definition}; {definition.left}={left}, {definition.right}={right}, {definition.name}={result}"
+    stated = f"{definition.left}={left} {definition.right}={right}"
+    return f"{definition}; {stated}; {left} {definition.op} {right} = {result}; {definition.name}={result}"
 
 
 def next_step(graph: Graph, stated: dict[str, int], name: str, student: Student, rng: Random) -> str:

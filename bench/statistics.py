@@ -41,14 +41,16 @@ def main() -> None:
     worst = max(abs(curve[0, n - 1] - value) for n, value in zip(ns, slow, strict=True))
     print(f"best of n, all n, {problems} problems x {m} samples with ties: {fast:.2f} s (pass@n {passed:.2f} s)")
     print(
-        f"  one by one: {each * problems * m:,.0f} s by extrapolation, ratio {each * problems * m / fast:,.0f}; largest difference {worst:.1e}"
+        f"  one by one: {each * problems * m:,.0f} s by extrapolation, ratio {each * problems * m / fast:,.0f}; "
+        f"largest difference {worst:.1e}"
     )
     started = time.perf_counter()
     for row in good[:100]:
         sizes = [int(row[:64].sum()) or 1, *np.bincount(rng.integers(0, 12, 64))[:8].clip(1).tolist()]
         majority_curve(sizes, [1.0] + [0.0] * (len(sizes) - 1))
     print(
-        f"majority at every n to its pool's size, pools of about 64: {(time.perf_counter() - started) / 100 * 1000:.1f} ms a problem"
+        f"majority at every n to its pool's size, pools of about 64: "
+        f"{(time.perf_counter() - started) / 100 * 1000:.1f} ms a problem"
     )
     started = time.perf_counter()
     majority_curve([500, 300, 150, 50, 24], [1.0, 0.0, 0.0, 0.0, 0.0])

@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gradatim.core import seed_for
 from gradatim.errors import ConfigError
+from gradatim.models.attention import in_pieces
 from gradatim.models.forward import body_of, head_of, hidden_at, logits_at
 from gradatim.progress import progress
 from gradatim.train.config import FitConfig
@@ -131,7 +133,9 @@ def forward(module: nn.Module, config: FitConfig) -> Read:
     def read(lessons: Sequence[Lesson]) -> Tensor:
         blocks = [block for lesson in lessons for block in lesson.blocks]
         nodes = [nodes for lesson in lessons for nodes in lesson.nodes]
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
+        # Recomputed layers would run outside of the context, with other attention than they ran with first.
+        pieces = nullcontext() if config.checkpointing else in_pieces(module, blocks)
+        with pieces, torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
             return hidden_at(module, blocks, nodes).float()
 
     return read

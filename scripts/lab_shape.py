@@ -26,8 +26,11 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--split", default="shape")
     parser.add_argument("--n", type=int, default=64)
+    parser.add_argument("--temperature", type=float, default=1.0)
     args = parser.parse_args()
-    policy = load_policy(args.policy, PolicySettings(max_new_tokens=256, device="cpu"))
+    policy = load_policy(
+        args.policy, PolicySettings(temperature=args.temperature, max_new_tokens=256, batch_rows=512, device="cpu")
+    )
     problems = lab.load(args.split, args.problems)
     rows = policy.write([p.start() for p in problems], draws=range(args.n), seed=1)
     good, majority = np.zeros((len(problems), args.n)), []

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--problems", type=int, default=1500)
     parser.add_argument("--draws", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
     solutions = sample("train", args.problems, args.draws)
@@ -58,7 +58,7 @@ def main() -> None:
         reduction="min",
         held_out=0.05,
         targets=TargetConfig(target="hard"),
-        fit=FitConfig(epochs=args.epochs, lr=args.lr, batch_tokens=4096),
+        fit=FitConfig(epochs=args.epochs, lr=args.lr, batch_tokens=1024),
     )
     model, report = train(config, from_labelled([(s, lab.exact_labels(s)) for s in solutions], config.targets))
     held = sample("shape", 150, 8)

@@ -141,7 +141,7 @@ def training(config: LoopConfig, kind: Kind, seed: int) -> TrainConfig:
         held_out=0.0,
         seed=seed,
         targets=TargetConfig(target="hard", rule="relative"),
-        fit=FitConfig(epochs=config.epochs, lr=config.lr, batch_tokens=4096),
+        fit=FitConfig(epochs=config.epochs, lr=config.lr, batch_tokens=1024),
     )
 
 

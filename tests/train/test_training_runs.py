@@ -17,16 +17,16 @@ from transformers import AutoModelForTokenClassification
 
 import tiny_models
 from gradatim import records
-from gradatim.core import Pair, Solution
+from gradatim.core import Pair, Prefix, Solution
 from gradatim.errors import ConfigError, InputError
 from gradatim.labels.datasets import write_labelled
 from gradatim.models import checkpoint
 from gradatim.models.model import RewardModel
 from gradatim.score.engine import ModelScorer
 from gradatim.train.config import FitConfig, TrainConfig
-from gradatim.train.lessons import Tokens
 from gradatim.train.materials import from_labelled, from_pairs, from_solutions
-from gradatim.train.prepare import Item, by_problem, held_out_problems, prepare
+from gradatim.train.prepare import prepare
+from gradatim.train.split import held_out_problems, problems_of
 from gradatim.train.stage import STATE_FOLDER, train, train_stage
 from gradatim.train.targets import TargetConfig
 
@@ -260,17 +260,12 @@ def test_early_stopping_keeps_the_best_model(backbone: str) -> None:
 def test_problems_are_held_out_whole() -> None:
     """No problem is on both sides, not even under two ids; the choice depends on seed and names, not on order."""
     names = [f"p{number}" for number in range(40)]
-    tokens = Tokens((1,), ())
 
     apart = held_out_problems(names, 0.25, 0)
-    groups = by_problem([Item("a", "one", tokens), Item("b", "two", tokens), Item("c", "one", tokens)])
 
     assert len(apart) == 10
     assert apart == held_out_problems(names[::-1], 0.25, 0) != held_out_problems(names, 0.25, 1)
-    assert {problem: [item.problem_id for item in items] for problem, items in groups.items()} == {
-        "a": ["a", "c"],
-        "b": ["b"],
-    }
+    assert problems_of([Prefix("a", "one"), Prefix("b", "two"), Prefix("c", "one")]) == ["a", "b", "a"]
     assert held_out_problems(names, 0.0, 0) == set()
     assert len(held_out_problems(names, 0.001, 0)) == 1
     with pytest.raises(ConfigError, match="leaves none to train on"):

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gradatim.core import Labels, Pair, Prefix, Solution
+from gradatim.core import Labels, Pair, Solution
+from gradatim.train.split import problems_of
 from gradatim.train.targets import Example, TargetConfig, outcome_examples, process_examples, usable_pairs
 
 
@@ -26,11 +27,9 @@ class Materials:
     """Who found the labels, as "source: by"."""
 
     @property
-    def prefixes(self) -> list[Prefix]:
-        """The solution of each example, or both sides of each pair in turn."""
-        if self.pairs:
-            return [prefix for pair in self.pairs for prefix in (pair.chosen, pair.rejected)]
-        return [example.prefix for example in self.examples]
+    def problems(self) -> list[str]:
+        """The problem of each example or pair."""
+        return problems_of([pair.chosen for pair in self.pairs] or [example.prefix for example in self.examples])
 
 
 def from_labelled(labelled: Iterable[tuple[Solution, Labels]], targets: TargetConfig) -> Materials:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
 from gradatim import records, trees
-from gradatim.core import Prefix, seed_for
-from gradatim.errors import ConfigError, InputError
+from gradatim.core import Prefix
+from gradatim.errors import InputError
 from gradatim.models.encoding import Encoding, StepEncoder
 from gradatim.models.forward import tree_depth
 from gradatim.models.model import RewardModel
@@ -20,14 +20,14 @@ from gradatim.train.config import TrainConfig
 from gradatim.train.lessons import Grower, Lesson, Match, Tokens, from_evidence, from_matches
 from gradatim.train.loop import block_size
 from gradatim.train.materials import Materials
+from gradatim.train.split import chosen_problems, held_out_problems
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """An example or a pair in tokens, and the problem that it belongs to."""
 
-    problem_id: str
-    prompt: str
+    problem: str
     learnt: Tokens | Match
 
     @property
@@ -67,61 +67,34 @@ class Prepared:
 def prepare(config: TrainConfig, materials: Materials, model: RewardModel) -> Prepared:
     """Make lessons of both parts. InputError for a solution that is too long, unless those are dropped and counted."""
     drops = Counter(materials.drops)
+    materials = _chosen(config, materials, drops)
     items = _matches(config, materials, model, drops) if materials.pairs else _tokens(config, materials, model, drops)
     if not items:
         dropped = ", ".join(f"{count} x {reason}" for reason, count in drops.items()) or "no rows"
         raise InputError(f"nothing is left to learn from: {dropped}", fix="see what was left out, and why")
-    groups = by_problem(items)
-    if config.problems is not None:
-        groups = _chosen(groups, config.problems, config.seed, drops)
-    apart = held_out_problems(list(groups), config.held_out, config.seed)
-    parts: list[list[Item]] = [[], []]
-    for problem, found in groups.items():
-        parts[problem in apart] += found
-    sequences = [sequence for part in parts for item in part for sequence in item.sequences]
+    problems = dict.fromkeys(item.problem for item in items)
+    apart = held_out_problems(list(problems), config.held_out, config.seed)
+    sequences = [sequence for item in items for sequence in item.sequences]
     longest, depth = max(map(len, sequences)), tree_depth(model.module)
     # The longest solution has to fit into memory anyway, and in deep trees small blocks would repeat long paths.
     size = max(block_size(model.module, config.fit), longest)
     grow: Grower = partial(trees.build, budget=size) if longest <= depth else trees.chains
     note = f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}"
-    lessons, held_out = (_lessons(config, part, grow, size) for part in parts)
+    lessons = _lessons(config, [item for item in items if item.problem not in apart], grow, size)
+    held_out = _lessons(config, [item for item in items if item.problem in apart], grow, size)
     return Prepared(
         lessons=lessons,
         held_out=held_out,
-        problems=len(groups) - len(apart),
+        problems=len(problems) - len(apart),
         held_out_problems=len(apart),
         read=materials.rows,
-        used=sum(map(len, groups.values())),
+        used=len(items),
         drops=drops,
         distinct_tokens=trees.distinct_tokens(sequences),
         separate_tokens=sum(map(len, sequences)),
         constant_loss=constant_loss(held_out or lessons),
         notes=() if longest <= depth else (note,),
     )
-
-
-def by_problem(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """The items of each problem; problems with different ids and the same prompt are one."""
-    first: dict[str, str] = {}
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(first.setdefault(item.prompt, item.problem_id), []).append(item)
-    return groups
-
-
-def held_out_problems(problems: Sequence[str], share: float, seed: int) -> set[str]:
-    """The problems to keep apart: the share's nearest whole number, at least one, chosen by seed and name alone.
-
-    ConfigError if that would leave none to train on.
-    """
-    if not share:
-        return set()
-    count = max(1, round(share * len(problems)))
-    if count >= len(problems):
-        raise ConfigError(
-            f"held_out={share} of {len(problems)} problem(s) leaves none to train on; set held_out=0, or bring more"
-        )
-    return set(_drawn(problems, count, seed, "held-out"))
 
 
 def constant_loss(lessons: Sequence[Lesson]) -> float:
@@ -146,24 +119,25 @@ def content(lessons: Sequence[Lesson]) -> str:
     return digest.hexdigest()
 
 
-def _drawn(problems: Iterable[str], count: int, seed: int, purpose: str) -> list[str]:
-    """Some of the problems, the same ones whatever their order, and with a larger count these and others."""
-    return sorted(problems, key=lambda problem: (seed_for(seed, purpose, problem), problem))[:count]
-
-
-def _chosen(groups: dict[str, list[Item]], count: int, seed: int, drops: Counter[str]) -> dict[str, list[Item]]:
-    kept = set(_drawn(groups, count, seed, "problems"))
-    left_out = sum(len(items) for problem, items in groups.items() if problem not in kept)
-    if left_out:
-        drops[f"not of the {count} chosen problems"] += left_out
-    return {problem: items for problem, items in groups.items() if problem in kept}
+def _chosen(config: TrainConfig, materials: Materials, drops: Counter[str]) -> Materials:
+    """The materials of as many problems as are asked for; the rest is counted."""
+    if config.problems is None:
+        return materials
+    kept = chosen_problems(problems := materials.problems, config.problems, config.seed)
+    if left_out := sum(problem not in kept for problem in problems):
+        drops[f"not of the {config.problems} chosen problems"] = left_out
+    return replace(
+        materials,
+        examples=tuple(e for e, problem in zip(materials.examples, problems, strict=False) if problem in kept),
+        pairs=tuple(p for p, problem in zip(materials.pairs, problems, strict=False) if problem in kept),
+    )
 
 
 def _tokens(config: TrainConfig, materials: Materials, model: RewardModel, drops: Counter[str]) -> list[Item]:
     """Each example up to the last token at which it has evidence: what comes after can't change anything."""
     items = []
     encodings = _encoded([example.prefix for example in materials.examples], config, model)
-    for example, encoding in zip(materials.examples, encodings, strict=True):
+    for example, problem, encoding in zip(materials.examples, materials.problems, encodings, strict=True):
         if isinstance(encoding, str):
             drops[encoding] += 1
             continue
@@ -171,7 +145,7 @@ def _tokens(config: TrainConfig, materials: Materials, model: RewardModel, drops
         found = zip(reads, example.evidence, strict=True)
         evidence = tuple((read, owed) for read, owed in found if read is not None and owed is not None)
         ids = encoding.ids[: evidence[-1][0] + 1]
-        items.append(Item(example.prefix.problem_id, example.prefix.prompt, Tokens(ids, evidence)))
+        items.append(Item(problem, Tokens(ids, evidence)))
     return items
 
 
@@ -180,14 +154,13 @@ def _matches(config: TrainConfig, materials: Materials, model: RewardModel, drop
     encodings = iter(
         _encoded([side for pair in materials.pairs for side in (pair.chosen, pair.rejected)], config, model)
     )
-    for pair, chosen, rejected in zip(materials.pairs, encodings, encodings, strict=True):
+    for pair, problem, chosen, rejected in zip(materials.pairs, materials.problems, encodings, encodings, strict=True):
         if isinstance(chosen, str) or isinstance(rejected, str):
             drops[chosen if isinstance(chosen, str) else str(rejected)] += 1
         elif chosen.ids == rejected.ids:
             drops["two sides alike in tokens"] += 1
         else:
-            match = Match(chosen.ids, rejected.ids, pair.margin)
-            items.append(Item(pair.chosen.problem_id, pair.chosen.prompt, match))
+            items.append(Item(problem, Match(chosen.ids, rejected.ids, pair.margin)))
     return items
 
 

@@ -39,9 +39,9 @@ def main() -> None:
         model.save_pretrained(backbone)
         tokenizer.save_pretrained(backbone)
         contenders = {
-            "trees": [sys.executable, str(HERE / "training_trees.py")],
-            "padded": [sys.executable, str(HERE / "training_padded.py")],
-            "trl": [str(asked.trl), str(HERE / "training_trl.py")],
+            "trees": [sys.executable, "-P", str(HERE / "training_trees.py")],
+            "padded": [sys.executable, "-P", str(HERE / "training_padded.py")],
+            "trl": [str(asked.trl), "-P", str(HERE / "training_trl.py")],
         }
         chosen = {name: command for name, command in contenders.items() if name in asked.contenders}
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
@@ -101,7 +101,7 @@ def run(command: list[str], threads: int) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
+        sys.exit(f"{' '.join(command[:3])} failed:\n{done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 

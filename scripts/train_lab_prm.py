@@ -44,10 +44,10 @@ def sample(split: str, problems: int, draws: int) -> list[Solution]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--problems", type=int, default=1500)
+    parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--draws", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=3e-4)
     args = parser.parse_args()
     solutions = sample("train", args.problems, args.draws)
     print(f"{len(solutions)} solutions", flush=True)

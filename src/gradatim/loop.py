@@ -51,7 +51,7 @@ class LoopConfig:
     """Solutions sampled for each test problem, to choose from."""
     epochs: int = 6
     """Passes over the solutions, the same for both models."""
-    lr: float = 1e-3
+    lr: float = 3e-4
     """Peak learning rate, the same for both models."""
     seeds: int = 1
     """Trainings of each model, with seeds 0, 1, ...; their results are averaged problem by problem."""

@@ -27,12 +27,12 @@ loop-smoke: setup  ## the same, as small as it can be
 	$(GRADATIM) loop --budget smoke --out runs/smoke
 
 bench: setup  ## ratios against named baselines, in one run
-	$(BIN)/python bench/statistics.py && $(BIN)/python bench/training.py
+	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/training.py
 
 bench-env:  ## TRL 1.12, for comparison, in an environment of its own
 	test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet torch==2.13.0
-	.venv-bench/bin/pip install --quiet trl==1.12.0 gguf
+	.venv-bench/bin/pip install --quiet trl==1.12.0
 
 clean:
 	rm -rf .venv .venv-bench runs

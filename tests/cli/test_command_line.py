@@ -96,3 +96,15 @@ def test_importing_the_package_does_not_import_torch() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("verb", [("score",), ("split",), ("choose", "--pool")])
+def test_an_empty_file_is_an_error_and_not_an_empty_result(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    """A file without a row is most likely a mistake: it is named."""
+    path = tmp_path / "empty.jsonl"
+    path.touch()
+
+    done = gradatim(*verb, str(path))
+
+    assert done.returncode == 1
+    assert "empty.jsonl" in done.stderr

@@ -119,7 +119,10 @@ def _read(config: ScoreConfig, drops: Counter[str]) -> list[tuple[str, Prefix, R
         return solution_id, solution.prefix, row
 
     rows = records.read_rows(config.data, skip_bad=config.skip_bad, drops=drops)
-    return list(records.convert(rows, read, skip_bad=config.skip_bad, drops=drops))
+    found = list(records.convert(rows, read, skip_bad=config.skip_bad, drops=drops))
+    if not found and not drops:
+        raise InputError("no solutions", expected="at least one row", file=config.data, fix="check the file")
+    return found
 
 
 def _accepted(

@@ -12,7 +12,8 @@ import torch
 from gradatim.core import Prefix, Reduction, Score, Step
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.models.model import Kind, RewardModel
-from gradatim.score.engine import ModelScorer, sigmoid
+from gradatim.models.activation import sigmoid
+from gradatim.score.engine import ModelScorer
 from tiny_models import prefixes, reward_model
 
 ARCHITECTURES = ["llama", "qwen2", "mistral", "gpt2"]

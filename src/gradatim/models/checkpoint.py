@@ -36,7 +36,7 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
 
     `dtype` ("bfloat16", "float16") halves the file: weights are rounded on disk, and computed with as before.
     """
-    folder = Path(folder)
+    card, folder = _card(model), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)
     for old in folder.glob("*.safetensors*"):
@@ -48,7 +48,7 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
     with backbones.quietly():
         module.save_pretrained(folder, state_dict=weights)
         model.encoder.tokenizer.save_pretrained(folder)
-    runs.atomic_write(folder / CARD, json.dumps(_card(model), indent=2, ensure_ascii=False) + "\n")
+    runs.atomic_write(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     return folder
 
 
@@ -91,7 +91,8 @@ def _dtype(name: str) -> torch.dtype:
 
 
 def _card(model: RewardModel) -> dict[str, Any]:
-    encoder = {**asdict(model.encoder.settings), "max_length": model.encoder.max_length, "digest": model.encoder.digest}
+    own = model.own_encoder
+    encoder = {**asdict(own.settings), "max_length": own.max_length, "digest": own.digest}
     return {
         "schema": SCHEMA,
         "name": model.name,

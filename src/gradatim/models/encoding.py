@@ -9,6 +9,7 @@ token whose place does not depend on what a tokenizer would merge or on what the
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -55,7 +56,35 @@ class Encoding:
         return len(self.ids) - 1
 
 
-class StepEncoder:
+class Encoder(ABC):
+    """Prefixes -> tokens and read positions, one a step: our own way (`StepEncoder`), or a public format's."""
+
+    tokenizer: Any
+    """The transformers tokenizer that makes the ids."""
+    max_length: int | None
+    """How many tokens the model can take; a longer prefix is an error, never cut."""
+    digest: str
+    """16 hex digits of everything that decides the ids: the tokenizer and how a prefix is written."""
+
+    @abstractmethod
+    def try_encode(self, prefixes: Sequence[Prefix]) -> list[Encoding | InputError]:
+        """As `encode_many`, but with the error in the place of a prefix that can't be encoded: to drop and count."""
+
+    def encode(self, prefix: Prefix) -> Encoding:
+        """One prefix; InputError, naming it, if it is too long for the model or can't be written in tokens."""
+        return self.encode_many([prefix])[0]
+
+    def encode_many(self, prefixes: Sequence[Prefix]) -> list[Encoding]:
+        """Many prefixes, tokenising each distinct text once; the first that can't be encoded raises its InputError."""
+        encodings: list[Encoding] = []
+        for result in self.try_encode(prefixes):
+            if isinstance(result, InputError):
+                raise result
+            encodings.append(result)
+        return encodings
+
+
+class StepEncoder(Encoder):
     """Encodes prefixes with one tokenizer and one set of settings; `digest` names the two together."""
 
     def __init__(
@@ -81,21 +110,7 @@ class StepEncoder:
         """The token at which steps are read, and with which every encoding of at least one step ends."""
         return self._separator[-1]
 
-    def encode(self, prefix: Prefix) -> Encoding:
-        """One prefix; InputError, naming it, if it is too long for the model or can't be written in tokens."""
-        return self.encode_many([prefix])[0]
-
-    def encode_many(self, prefixes: Sequence[Prefix]) -> list[Encoding]:
-        """Many prefixes, tokenising each distinct text once; the first that can't be encoded raises its InputError."""
-        encodings: list[Encoding] = []
-        for result in self.try_encode(prefixes):
-            if isinstance(result, InputError):
-                raise result
-            encodings.append(result)
-        return encodings
-
     def try_encode(self, prefixes: Sequence[Prefix]) -> list[Encoding | InputError]:
-        """As `encode_many`, but with the error in the place of a prefix that can't be encoded: to drop and count."""
         texts = {text: None for prefix in prefixes for _, text in _texts(prefix) if _is_unicode(text)}
         tokens = dict(zip(texts, self._untrusted(list(texts)), strict=True))
         results: list[Encoding | InputError] = []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -15,7 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 from gradatim import backbones
 from gradatim.core import Reduction
 from gradatim.errors import ConfigError
-from gradatim.models.encoding import EncoderSettings, Encoding, StepEncoder
+from gradatim.models.activation import Activation
+from gradatim.models.encoding import Encoder, EncoderSettings, Encoding, StepEncoder
 from gradatim.models.forward import body_of, forward_blocks, head_of
 from gradatim.trees import Block
 
@@ -38,17 +39,62 @@ class Recipe:
     """Anything else worth telling: the numbers it reached, the command that made it."""
 
 
+class Readable(Protocol):
+    """What the engine runs: tokens in trees -> a value at each requested token -> a logit a scored step.
+
+    `RewardModel` is one, and what `gradatim.models.formats` loads.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def reduction(self) -> Reduction: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+    @property
+    def activation(self) -> Activation: ...
+
+    @property
+    def encoder(self) -> Encoder: ...
+
+    @property
+    def module(self) -> nn.Module:
+        """Holds the transformer that `gradatim.models.forward.body_of` finds."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def reads(self, encoding: Encoding) -> tuple[int, ...]:
+        """The tokens (indices into `encoding.ids`, ascending) whose values are needed; none if nothing is scored."""
+        ...
+
+    def logits(self, blocks: Sequence[Block], nodes: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(sum of len(nodes),): the value at each requested node of each block, in the order asked for."""
+        ...
+
+    def step_logits(self, encoding: Encoding, values: Sequence[float]) -> tuple[float, ...]:
+        """The values at `reads(encoding)` -> one logit a scored step of a PRM, or the one logit of an ORM."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class RewardModel:
     """A PRM (`*ForTokenClassification`) has a logit a step, z1 - z0; an ORM (`*ForSequenceClassification`) a solution.
 
-    The ORM is read at the last token of the encoding, which is a separator; models of preference pairs (Bradley-Terry)
-    are ORMs too. To turn logits into scores wrap it in `gradatim.score.engine.ModelScorer`.
+    The ORM is read at the last token of the encoding (a separator, in our own); models of preference pairs
+    (Bradley-Terry) are ORMs too. To turn logits into scores wrap it in `gradatim.score.engine.ModelScorer`.
     """
 
     module: nn.Module
     """The stock classification model, head included."""
-    encoder: StepEncoder
+    encoder: Encoder
     """Prefixes -> tokens."""
     kind: Kind
     """"prm" or "orm"."""
@@ -58,6 +104,8 @@ class RewardModel:
     """How a PRM's step scores become one value; always "outcome" for an ORM."""
     threshold: float = 0.5
     """A step that scores below is called wrong."""
+    activation: Activation = "sigmoid"
+    """What turns a logit into a score."""
     recipe: Recipe = field(default_factory=Recipe)
     """How it was made."""
 
@@ -116,6 +164,15 @@ class RewardModel:
         )
 
     @property
+    def own_encoder(self) -> StepEncoder:
+        """Our own encoder, for what trains or saves; ConfigError for a model that reads tokens in a foreign way."""
+        if not isinstance(self.encoder, StepEncoder):
+            raise ConfigError(
+                f"{self.name} is written in a foreign format: it can be scored with, not trained or saved"
+            )
+        return self.encoder
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(self.module.parameters()).device
@@ -129,6 +186,10 @@ class RewardModel:
     def logits(self, blocks: Sequence[Block], nodes: Sequence[Sequence[int]]) -> torch.Tensor:
         """Logits at the requested nodes of each block; see `gradatim.models.forward.forward_blocks`."""
         return forward_blocks(self.module, blocks, nodes)
+
+    def step_logits(self, encoding: Encoding, values: Sequence[float]) -> tuple[float, ...]:
+        """The values themselves: every read is a step's logit."""
+        return tuple(values)
 
 
 def _context(causal: nn.Module) -> int | None:

@@ -14,10 +14,11 @@ from gradatim import trees
 from gradatim.core import Prefix, Reduction, Score
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.models import checkpoint
+from gradatim.models.activation import activate
 from gradatim.models.attention import in_pieces
 from gradatim.models.encoding import Encoding
 from gradatim.models.forward import tree_depth
-from gradatim.models.model import RewardModel
+from gradatim.models.model import Readable
 from gradatim.progress import Progress
 from gradatim.score.reduce import reduce
 from gradatim.score.stage import Stats
@@ -26,13 +27,13 @@ from gradatim.score.stage import Stats
 class ModelScorer:
     """A `Scorer` that runs a reward model; `stats` adds up what it cost.
 
-    A PRM's step score is the sigmoid of the step's logit, its value their reduction. An ORM's value is the sigmoid of
-    its logit (for a Bradley-Terry model a ranking, no probability). Observations score NaN, and a solution without any
+    A PRM's step score is the activation (in our own models: the sigmoid) of the step's logit, its value their
+    reduction. An ORM's value is the activation of its logit (for a Bradley-Terry model a ranking, no probability). Observations score NaN, and a solution without any
     step to score has the value NaN: choosers pass over it.
     """
 
     def __init__(
-        self, model: RewardModel, *, block_tokens: int = 1000, batch_tokens: int | None = None, use_trees: bool = True
+        self, model: Readable, *, block_tokens: int = 1000, batch_tokens: int | None = None, use_trees: bool = True
     ) -> None:
         """`block_tokens` bounds a tree; `batch_tokens` what runs at once (None: 2,048 on a CPU, 32,768 elsewhere).
 
@@ -66,13 +67,13 @@ class ModelScorer:
         started = time.perf_counter()
         encodings = self.model.encoder.encode_many(prefixes)
         reads = [self.model.reads(encoding) for encoding in encodings]
-        logits = self._logits(encodings, reads, shown)
-        for prefix, found in zip(prefixes, logits, strict=True):
+        values = self._logits(encodings, reads, shown)
+        for prefix, found in zip(prefixes, values, strict=True):
             if any(map(math.isnan, found)):
                 raise BackendError(
                     f"{self.name} answers NaN for a solution of problem {prefix.problem_id!r}; load float32"
                 )
-        scores = [self._score(*parts) for parts in zip(prefixes, encodings, logits, strict=True)]
+        scores = [self._score(*parts) for parts in zip(prefixes, encodings, values, strict=True)]
         self.stats += Stats(seconds=time.perf_counter() - started)
         return scores
 
@@ -119,16 +120,19 @@ class ModelScorer:
         self.stats += Stats(padding_tokens=padded - sum(map(len, batch)))
         return [{node: next(found) for node in wanted} for wanted in nodes]
 
-    def _score(self, prefix: Prefix, encoding: Encoding, logits: tuple[float, ...]) -> Score:
-        reduction, by = self.model.reduction, self.name
-        if not logits:
+    def _score(self, prefix: Prefix, encoding: Encoding, values: tuple[float, ...]) -> Score:
+        reduction, by, activation = self.model.reduction, self.name, self.model.activation
+        if not values:
             steps = (math.nan,) * len(encoding.reads)
             return Score(value=math.nan, steps=steps, reduction=reduction, by=by, prefix=prefix)
+        logits = self.model.step_logits(encoding, values)
         if self.model.kind == "orm":
-            return Score(value=sigmoid(logits[0]), logits=logits, reduction=reduction, by=by, prefix=prefix)
+            return Score(
+                value=activate(activation, logits[0]), logits=logits, reduction=reduction, by=by, prefix=prefix
+            )
         found = iter(logits)
         aligned = tuple(math.nan if read is None else next(found) for read in encoding.reads)
-        steps = tuple(map(sigmoid, aligned))
+        steps = tuple(activate(activation, logit) for logit in aligned)
         return Score(
             value=reduce(steps, reduction), steps=steps, logits=aligned, reduction=reduction, by=by, prefix=prefix
         )
@@ -143,11 +147,3 @@ def load(
     """
     model = checkpoint.load(source, device=device, dtype=dtype)
     return ModelScorer(model if reduction is None else replace(model, reduction=reduction))
-
-
-def sigmoid(logit: float) -> float:
-    """1 / (1 + e^-logit) without overflow; NaN of NaN."""
-    if logit >= 0:
-        return 1 / (1 + math.exp(-logit))
-    power = math.exp(logit)
-    return power / (1 + power)

@@ -168,7 +168,7 @@ def _encoded(prefixes: Sequence[Prefix], config: TrainConfig, model: RewardModel
     """Each prefix in tokens, or the reason why it is left out."""
     limit = min(config.max_length or math.inf, model.encoder.max_length or math.inf)
     # Without a limit of its own, so that what is too long can be told from what can't be written in tokens.
-    encoder = StepEncoder(model.encoder.tokenizer, model.encoder.settings)
+    encoder = StepEncoder(model.encoder.tokenizer, model.own_encoder.settings)
     found: list[Encoding | str] = []
     for prefix, encoding in zip(prefixes, encoder.try_encode(prefixes), strict=True):
         if isinstance(encoding, InputError):

@@ -1,7 +1,6 @@
-"""ProcessBench rows and the step scores recorded for them.
+"""ProcessBench rows and the step scores recorded for them, as a benchmark reads them.
 
-A row is `{id, problem, steps, label, final_answer_correct, generator}`; `label` is the 0-based first wrong step, or -1 for
-none.
+What a row is and when it is malformed is decided in `gradatim.labels.processbench`.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradatim.core import Prefix, Score
+from gradatim.core import Prefix, Score, Verdict
 from gradatim.errors import ConfigError, InputError
-from gradatim.records import Row, convert, is_whole, joined, once, prompt_id, read_rows, read_scores, row_id, shown
+from gradatim.labels import processbench
+from gradatim.records import Row, convert, joined, once, prompt_id, read_rows, read_scores, row_id
 
 _PACKED = (".gz", ".zst")
 _SUFFIXES = (*_PACKED, ".jsonl", ".dev")
@@ -82,25 +82,16 @@ def subset_name(path: str | Path) -> str:
 
 def bench_row(row: Row) -> BenchRow:
     """One row as it should be; InputError says what is wrong with another."""
-    steps = row.texts("steps")
-    label = row.data.get("label")
-    if not is_whole(label) or not -1 <= int(label) < len(steps):
-        raise row.error(
-            f"label: {shown(label)} for {len(steps)} steps",
-            expected="label: 0-based index of the first wrong step, or -1",
-            fix="if the labels count from 1, subtract 1",
-        )
+    given = processbench.read(row)[0]
     identity = row_id(row, "id")
     if identity is None:
         raise row.error("no 'id'", expected="id: a text")
-    prompt = row.text("problem")
-    known = row.data.get("final_answer_correct") is not None
     return BenchRow(
         id=identity,
-        prefix=Prefix(prompt_id(prompt), prompt, joined(steps)),
-        error=None if label == -1 else int(label),
-        answer_correct=row.flag("final_answer_correct") if known else None,
-        author=row.optional_text("generator") or "",
+        prefix=Prefix(prompt_id(given.prompt), given.prompt, joined(given.texts)),
+        error=given.marks.index(-1) if -1 in given.marks else None,
+        answer_correct=None if given.verdict is None else given.verdict is Verdict.CORRECT,
+        author=given.author,
     )
 
 

@@ -15,15 +15,13 @@ def read(row: Row) -> list[Given]:
     """
     steps = row.texts("steps")
     label = row.data.get("label")
-    if not is_whole(label) or label < -1:
-        raise row.error(f"label {shown(label)}", expected="label: the 0-based first wrong step, or -1 for none")
-    error = int(label)
-    if error >= len(steps):
+    if not is_whole(label) or not -1 <= label < len(steps):
         raise row.error(
-            f"label {error} for {len(steps)} steps",
-            expected="label: the 0-based first wrong step, or -1 for none",
-            fix="subtract 1 if the file counts from 1",
+            f"label: {shown(label)} for {len(steps)} steps",
+            expected="label: 0-based index of the first wrong step, or -1 for none",
+            fix="if the labels count from 1, subtract 1",
         )
+    error = int(label)
     good = len(steps) if error == -1 else error
     verdict = None
     if row.name_of("final_answer_correct"):

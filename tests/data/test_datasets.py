@@ -221,7 +221,7 @@ class TestProcessBench:
             (bench(3), "label: 3 for 3 steps"),
             (bench(-2), "label: -2"),
             (bench(True), "label: true"),
-            (bench("1"), 'label "1"'),
+            (bench("1"), 'label: "1"'),
             (bench(None), "label: null"),
             (bench(0.5), "label: 0.5"),
             (bench(float("nan")), "label: NaN"),
@@ -234,7 +234,7 @@ class TestProcessBench:
         with pytest.raises(InputError) as caught:
             load_labelled(f"processbench:{file(tmp_path, row)}")
         assert found in str(caught.value)
-        assert ("counts from 1" in str(caught.value)) == (row["label"] == 3)
+        assert ("count from 1" in str(caught.value)) == (row["label"] == 3)
 
     def test_same_row_twice(self, tmp_path: Path) -> None:
         """An id that comes twice is an error that names both lines."""

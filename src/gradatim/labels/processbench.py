@@ -19,7 +19,7 @@ def read(row: Row) -> list[Given]:
         raise row.error(
             f"label: {shown(label)} for {len(steps)} steps",
             expected="label: 0-based index of the first wrong step, or -1 for none",
-            fix="if the labels count from 1, subtract 1",
+            fix="if the labels count from 1, subtract 1" if label == len(steps) else None,
         )
     error = int(label)
     good = len(steps) if error == -1 else error

@@ -2,8 +2,10 @@
 
     python scripts/train_lab_policy.py --out src/gradatim/problems/lab/data/policy
 
-The tokenizer is a byte-level BPE trained on lab text; problems come from the "policy" split only. The loss is taken on the
-solution's tokens. Resumes from OUT.state after an interruption. About 50 minutes on 2 CPU cores.
+The tokenizer is a byte-level BPE trained on lab text; problems come from the "policy" split only. The loss is taken on
+the solution's tokens. In the first part some samples are practice, what a solution needs most without the rest: say the
+definitions again (looking things up), or only name what to work out, in an order that works. Resumes from OUT.state
+after an interruption. About an hour on 2 CPU cores.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -27,14 +30,56 @@ EOS, PAD = "<eos>", "<pad>"
 EASY = world.WorldConfig(steps=(3, 4), definitions=(4, 6))
 
 
-def samples(seed: int, easy_share: float) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the samples while a share of the time has not passed."""
+
+    until: float
+    easy: float
+    """Problems with few steps."""
+    repeat: float
+    """Practice: the definitions again."""
+    order: float
+    """Practice: the names, in an order that works."""
+
+
+PHASES = (
+    Mix(0.08, 0.5, 0.5, 0.0),
+    Mix(0.18, 0.05, 0.5, 0.0),
+    Mix(0.40, 0.05, 0.15, 0.0),
+    Mix(0.75, 0.05, 0.05, 0.5),
+    Mix(1.0, 0.05, 0.0, 0.0),
+)
+
+
+def samples(seed: int, mix: Mix) -> Iterator[tuple[str, str]]:
     """(prompt, solution) without end."""
     rng = Random(seed)
     hard, easy = world.graphs(rng), world.graphs(rng, EASY)
     while True:
-        graph = next(easy if rng.random() < easy_share else hard)
-        if world.split_of(graph) == "policy":
+        graph = next(easy if rng.random() < mix.easy else hard)
+        if world.split_of(graph) != "policy":
+            continue
+        kind = rng.random()
+        if kind < mix.repeat:
+            yield definitions_again(graph, rng)
+        elif kind < mix.repeat + mix.order:
+            yield names_in_order(graph, rng)
+        else:
             yield graph.prompt() + "\n", "".join(students.write(graph, students.pick_student(rng), rng))
+
+
+def definitions_again(graph: world.Graph, rng: Random) -> tuple[str, str]:
+    """All definitions, as steps begin, in another order. The last line of the prompt tells practice from a problem."""
+    lines = [students.state(d) if d.value is not None else f"{d};" for d in graph.definitions.values()]
+    rng.shuffle(lines)
+    return graph.prompt().rsplit("\n", 1)[0] + "\nRepeat.\n", "".join(f"{line}\n" for line in lines)
+
+
+def names_in_order(graph: world.Graph, rng: Random) -> tuple[str, str]:
+    """What a faultless solution works out, without the work."""
+    names = [line.split(":")[0] for line in students.write(graph, students.Student(), rng)[:-1]]
+    return graph.prompt() + "\nOrder.\n", "".join(f"{name}:\n" for name in names)
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
@@ -51,16 +96,16 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    stream = samples(0, 0.0)
+    stream = samples(0, Mix(1.0, 0.0, 0.1, 0.0))
     tokenizer.train_from_iterator(("".join(next(stream)) for _ in range(20000)), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD)
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, seed: int, easy_share: float, tokens: int
+    tokenizer: PreTrainedTokenizerFast, seed: int, mix: Mix, tokens: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(ids, labels), right padded, sorted by length within a pool so that little is padding."""
-    stream = samples(seed, easy_share)
+    stream = samples(seed, mix)
     while True:
         rows = []
         pool = [next(stream) for _ in range(1024)]
@@ -171,7 +216,7 @@ def main() -> None:
         intermediate_size=384,
         num_hidden_layers=4,
         num_attention_heads=4,
-        num_key_value_heads=2,
+        num_key_value_heads=4,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         rope_theta=100000.0,
@@ -193,14 +238,15 @@ def main() -> None:
         for opt, opt_state in zip(opts, saved["opts"], strict=True):
             opt.load_state_dict(opt_state)
         spent, step, tokens = saved["spent"], saved["step"], saved["tokens"]
-    stream = batches(tokenizer, args.seed * 1000 + step, 0.5, args.batch_tokens)
-    easy = True
+    phase, stream = -1, None
     last = time.monotonic()
     running = []
     while spent < args.minutes * 60:
         share = spent / (args.minutes * 60)
-        if easy and share > 0.12:
-            easy, stream = False, batches(tokenizer, args.seed * 1000 + 500 + step, 0.05, args.batch_tokens)
+        now_in = next(index for index, mix in enumerate(PHASES) if share <= mix.until)
+        if stream is None or now_in != phase:
+            phase = now_in
+            stream = batches(tokenizer, args.seed * 1000 + 500 * phase + step, PHASES[phase], args.batch_tokens)
         rate = min(1.0, step / 100) * min(1.0, (1 - share) / 0.5)
         for opt, share_of_lr in zip(opts, (1.0, 0.25), strict=True):  # embeddings jitter at the matrices' rate
             for group in opt.param_groups:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gradatim.core import Prefix, Solution, Step
 from gradatim.problems.lab import check, exact_labels, load
 from gradatim.problems.lab.checker import check_steps, first_error
-from gradatim.problems.lab.students import Student, write
+from gradatim.problems.lab.students import Student, state, write
 from gradatim.problems.lab.world import SPLITS, Graph, graphs, parse, split_of
 
 MUTATIONS = (
@@ -19,6 +19,7 @@ MUTATIONS = (
     "operand name",
     "operator",
     "constant",
+    "constant name",
     "unknown name",
     "drop",
     "early",
@@ -29,8 +30,8 @@ MUTATIONS = (
 
 def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list[str], int] | None:
     """The lines with one fault planted, and the index of the first step that is wrong for it; None if it can't be planted."""
-    sums = [i for i, line in enumerate(lines) if ";" in line]
-    constants = [i for i in range(len(lines) - 1) if i not in sums]
+    constants = [i for i, line in enumerate(lines) if ": given;" in line]
+    sums = [i for i in range(len(lines) - 1) if i not in constants]
     changed = list(lines)
     match kind:
         case "value":
@@ -61,11 +62,15 @@ def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list
             changed[i] = lines[i].replace(old, new, rng.choice((1, 2)))
         case "constant":
             i = rng.choice(constants)
-            name, value = lines[i].strip().removeprefix("given ").split("=")
-            changed[i] = f"given {name}={(int(value) + rng.randrange(1, 23)) % 23}\n"
+            head, value = lines[i].strip().split("=")
+            changed[i] = f"{head}={(int(value) + rng.randrange(1, 23)) % 23}\n"
+        case "constant name":
+            i = rng.choice(constants)
+            other = rng.choice([n for n in graph.definitions if n != named(lines[i])])
+            changed[i] = lines[i].replace(f"; {named(lines[i])}=", f"; {other}=")
         case "unknown name":
             i = rng.choice(constants)
-            changed[i] = f"given nobody={lines[i].strip().split('=')[1]}\n"
+            changed[i] = lines[i].replace(named(lines[i]), "nobody")
         case "drop":
             i = rng.choice(range(len(lines) - 1))
             name = named(lines[i])
@@ -90,7 +95,7 @@ def mutate(kind: str, graph: Graph, lines: list[str], rng: Random) -> tuple[list
 
 def named(line: str) -> str:
     """The variable that a step is about."""
-    return line.removeprefix("given ").replace("=", ":").split(":")[0]
+    return line.split(":")[0]
 
 
 def solved(seed: int) -> tuple[Graph, list[str], Random]:
@@ -129,7 +134,7 @@ def test_redundant_steps_are_not_wrong() -> None:
     """A distractor worked out rightly, or a step said twice, is valid and marked redundant."""
     graph, lines, _ = solved(4)
     distractor = next(d for d in graph.definitions.values() if d.name not in graph.needed() and d.value is not None)
-    extended = [f"{distractor}\n", lines[0], *lines]
+    extended = [f"{state(distractor)}\n", lines[0], *lines]
 
     truths = check_steps(graph, extended)
 
@@ -150,7 +155,7 @@ def test_later_steps_are_judged_given_what_was_stated() -> None:
     planted = mutate("constant", graph, lines, rng)
     assert planted is not None
     changed, where = planted
-    name, value = changed[where].strip().removeprefix("given ").split("=")
+    name, value = changed[where].strip().split(": given; ")[1].split("=")
     uses = f" {name}={graph.definitions[name].value}"
     user = next(i for i, line in enumerate(changed) if i > where and uses in line)
     body, told, _ = changed[user].strip().split("; ", 2)

@@ -30,7 +30,7 @@ class StepTruth:
 
 
 _ANSWER = re.compile(r"Answer: (\d+)")
-_CONSTANT = re.compile(r"given ([a-z]+)=(\d+)")
+_CONSTANT = re.compile(r"(?P<name>[a-z]+): given; (?P<name_again>[a-z]+)=(?P<value>\d+)")
 _SUM = re.compile(
     r"(?P<name>[a-z]+): (?P<left>[a-z]+) (?P<op>[+-]) (?P<right>[a-z]+); "
     r"(?P<left_again>[a-z]+)=(?P<a>\d+) (?P<right_again>[a-z]+)=(?P<b>\d+); "
@@ -66,8 +66,8 @@ def _check_step(graph: Graph, stated: dict[str, int], needed: set[str], text: st
         right = stated.get(graph.query) == int(match.group(1))
         return StepTruth(None if right else "answer")
     if match := _CONSTANT.fullmatch(text):
-        name, value = match.group(1), int(match.group(2))
-        return _stated(stated, needed, name, value, _constant_fault(graph, name, value))
+        fault = _constant_fault(graph, match)
+        return _stated(stated, needed, match["name"], int(match["value"]), fault)
     if match := _SUM.fullmatch(text):
         fault = _sum_fault(graph, stated, match)
         return _stated(stated, needed, match["name"], int(match["c_again"]), fault)
@@ -80,11 +80,13 @@ def _stated(stated: dict[str, int], needed: set[str], name: str, result: int, fa
     return StepTruth(fault, redundant)
 
 
-def _constant_fault(graph: Graph, name: str, value: int) -> Fault | None:
-    definition = graph.definitions.get(name)
+def _constant_fault(graph: Graph, said: re.Match[str]) -> Fault | None:
+    definition = graph.definitions.get(said["name"])
     if definition is None:
         return "unknown"
-    return None if definition.value == value else "dependency"
+    if said["name"] != said["name_again"]:
+        return "format"
+    return None if definition.value == int(said["value"]) else "dependency"
 
 
 def _sum_fault(graph: Graph, stated: dict[str, int], said: re.Match[str]) -> Fault | None:

@@ -1,7 +1,7 @@
 """The buggy students: who writes the lab's solutions, and how they go wrong.
 
-    given loom=12
-    given fep=4
+    loom: given; loom=12
+    fep: given; fep=4
     dax: loom - fep; loom=12 fep=4; 12 - 4 = 8; dax=8
     Answer: 8
 
@@ -54,7 +54,7 @@ def pick_student(rng: Random) -> Student:
 def state(definition: Definition, left: int = 0, right: int = 0, result: int = 0) -> str:
     """The text of a step, without its line end."""
     if definition.value is not None:
-        return str(definition)
+        return f"{definition.name}: given; {definition.name}={definition.value}"
     stated = f"{definition.left}={left} {definition.right}={right}"
     return f"{definition}; {stated}; {left} {definition.op} {right} = {result}; {definition.name}={result}"
 

@@ -68,7 +68,7 @@ SIBLING = {long_name(short): short for short in SHORT_NAMES}
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """`name: left op right`, or `given name=value` where value is not None."""
+    """As the prompt says it: `name: left op right`, or `given name=value` where value is not None."""
 
     name: str
     value: int | None = None

@@ -1,6 +1,7 @@
 """A reward model on disk: a folder that stock transformers loads, and `gradatim.json` with what it can't know.
 
-`gradatim.json` is taken away first and written last: a folder without it is a save that did not end.
+`gradatim.json` is taken away first and written last: a folder without it is a save that did not end. While a save lasts
+there is `gradatim.unfinished`, or what is left of one could be taken for a public model.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from gradatim import backbones, runs
+from gradatim import backbones, records, runs
 from gradatim.core import REDUCTIONS
 from gradatim.errors import CheckpointError, ConfigError
 from gradatim.models.encoding import EncoderSettings, StepEncoder
@@ -28,6 +29,7 @@ from gradatim.models.model import Kind, Recipe, RewardModel
 
 SCHEMA = 1
 CARD = "gradatim.json"
+UNFINISHED = "gradatim.unfinished"
 _PACKAGED = {"lab": Path(__file__).parent.parent / "problems" / "lab" / "data" / "prm"}
 
 
@@ -38,6 +40,7 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
     """
     card, folder = _card(model), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / UNFINISHED).touch()
     (folder / CARD).unlink(missing_ok=True)
     for old in folder.glob("*.safetensors*"):
         old.unlink()
@@ -48,7 +51,9 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
     with backbones.quietly():
         module.save_pretrained(folder, state_dict=weights)
         model.encoder.tokenizer.save_pretrained(folder)
+    card["weights"] = {path.name: records.digest(path) for path in sorted(folder.glob("*.safetensors"))}
     runs.atomic_write(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    (folder / UNFINISHED).unlink()
     return folder
 
 
@@ -62,11 +67,7 @@ def load(source: str | Path, *, device: str = "auto", dtype: str = "float32") ->
     folder = _folder(source)
     card = _read(folder)
     module = _module(folder, card["kind"], number_format).to(place).eval()
-    tokenizer = _tokenizer(folder)
-    encoding = dict(card["encoder"])
-    digest, length = encoding.pop("digest"), encoding.pop("max_length")
-    with _told(folder):
-        encoder = StepEncoder(tokenizer, EncoderSettings(**encoding), max_length=length)
+    encoder, digest = _encoder(folder, card), card["encoder"]["digest"]
     if encoder.digest != digest:
         raise CheckpointError(
             f"{folder}: trained on steps@{digest}, but its tokenizer and settings now encode steps@{encoder.digest}; "
@@ -82,6 +83,23 @@ def load(source: str | Path, *, device: str = "auto", dtype: str = "float32") ->
             threshold=float(card["threshold"]),
             recipe=Recipe(**card["recipe"]),
         )
+
+
+def load_encoder(folder: Path) -> StepEncoder:
+    """What the tokenizer and the settings in a saved model's folder write tokens with, without loading a weight."""
+    return _encoder(folder, _read(folder))
+
+
+def saved_weights(folder: Path) -> Mapping[str, str] | None:
+    """Name of each file of weights -> its digest when the model was saved; None where the card does not say."""
+    return _read(folder).get("weights")
+
+
+def _encoder(folder: Path, card: Mapping[str, Any]) -> StepEncoder:
+    settings = {name: value for name, value in card["encoder"].items() if name not in ("digest", "max_length")}
+    tokenizer = _tokenizer(folder)
+    with _told(folder):
+        return StepEncoder(tokenizer, EncoderSettings(**settings), max_length=card["encoder"]["max_length"])
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -105,11 +123,16 @@ def _card(model: RewardModel) -> dict[str, Any]:
     }
 
 
-def _folder(source: str | Path) -> Path:
+def find(source: str | Path) -> Path | None:
+    """The folder of the saved reward model that `load` would take; None if there is none."""
     folder = _PACKAGED.get(str(source), Path(source))
-    for candidate in (folder, folder / "model"):
-        if (candidate / CARD).is_file():
-            return candidate
+    return next((found for found in (folder, folder / "model") if (found / CARD).is_file()), None)
+
+
+def _folder(source: str | Path) -> Path:
+    found, folder = find(source), Path(source)
+    if found is not None:
+        return found
     if not folder.is_dir():
         raise CheckpointError(
             f"{source}: no such folder; expected a saved reward model, a run with one in it, or 'lab'"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
@@ -35,10 +35,18 @@ class EncoderSettings:
             raise ConfigError(f"prompt_template={self.prompt_template!r} needs {{prompt}} in it exactly once")
         if not self.separator:
             raise ConfigError("separator is empty: a step needs a token at which it is read")
-        if "\\n" in self.separator:
-            raise ConfigError(
-                f"separator={self.separator!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
-            )
+
+
+def line_ends(separator: str) -> str:
+    """The separator as it is, if it spells no line end with a backslash and an n: a slip in a shell (ConfigError).
+
+    `EncoderSettings` takes one that does, for there are models that were trained so.
+    """
+    if "\\n" in separator:
+        raise ConfigError(
+            f"separator={separator!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
+        )
+    return separator
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class StepEncoder(Encoder):
             )
         self._unknown: int | None = tokenizer.unk_token_id
         self._control = frozenset(tokenizer.all_special_ids) - {self._unknown}
-        self.digest = _digest(tokenizer, self.settings)
+        self.digest = digest_of(tokenizer, asdict(self.settings))
 
     @property
     def separator_id(self) -> int:
@@ -111,7 +119,7 @@ class StepEncoder(Encoder):
         return self._separator[-1]
 
     def try_encode(self, prefixes: Sequence[Prefix]) -> list[Encoding | InputError]:
-        texts = {text: None for prefix in prefixes for _, text in _texts(prefix) if _is_unicode(text)}
+        texts = {text: None for prefix in prefixes for _, text in _texts(prefix) if is_unicode(text)}
         tokens = dict(zip(texts, self._untrusted(list(texts)), strict=True))
         results: list[Encoding | InputError] = []
         for prefix in prefixes:
@@ -132,11 +140,7 @@ class StepEncoder(Encoder):
         if not ids:
             raise InputError(f"problem {prefix.problem_id!r} has neither prompt nor steps", expected="a prompt")
         if self.max_length is not None and len(ids) > self.max_length:
-            raise InputError(
-                f"{_name(prefix)} is {len(ids)} tokens long",
-                expected=f"at most {self.max_length}, which is what the model can take",
-                fix="drop it, or use a model with a longer context",
-            )
+            raise too_long(prefix, len(ids), self.max_length)
         return Encoding(tuple(ids), tuple(reads))
 
     def _trusted(self, text: str) -> list[int]:
@@ -154,7 +158,7 @@ class StepEncoder(Encoder):
         ids = tokens.get(text)
         if ids is None:
             raise InputError(
-                f"{place} of {_name(prefix)} holds half of a surrogate pair",
+                f"{place} of {named(prefix)} holds half of a surrogate pair",
                 expected="Unicode text",
                 fix="repair the text where it was written",
             )
@@ -162,7 +166,7 @@ class StepEncoder(Encoder):
             return ids
         if self._unknown is None:
             raise InputError(
-                f"{place} of {_name(prefix)} holds a control token that this tokenizer can't write as plain text",
+                f"{place} of {named(prefix)} holds a control token that this tokenizer can't write as plain text",
                 fix="remove it from the text, or give the tokenizer an unknown token",
             )
         return [self._unknown if token in self._control else token for token in ids]
@@ -173,12 +177,23 @@ def _texts(prefix: Prefix) -> list[tuple[str, str]]:
     return [("the prompt", prefix.prompt), *((f"step {k}", step.text.rstrip()) for k, step in enumerate(prefix.steps))]
 
 
-def _name(prefix: Prefix) -> str:
+def named(prefix: Prefix) -> str:
+    """A solution in an error message."""
     shown = ascii(prefix.text[:60])
     return f"the solution of problem {prefix.problem_id!r} that has {len(prefix.steps)} steps and begins {shown}"
 
 
-def _is_unicode(text: str) -> bool:
+def too_long(prefix: Prefix, tokens: int, max_length: int) -> InputError:
+    """What to raise of a prefix that the model can't take whole: nothing is ever cut."""
+    return InputError(
+        f"{named(prefix)} is {tokens} tokens long",
+        expected=f"at most {max_length}, which is what the model can take",
+        fix="drop it, or use a model with a longer context",
+    )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it is text: half of a surrogate pair is none."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -186,7 +201,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _digest(tokenizer: Any, settings: EncoderSettings) -> str:
+def digest_of(tokenizer: Any, settings: Mapping[str, Any]) -> str:
     """16 hex digits of everything that decides the ids: the settings, the tokenizer's text -> id part and its BOS."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -194,6 +209,6 @@ def _digest(tokenizer: Any, settings: EncoderSettings) -> str:
     else:
         whole = json.loads(backend.to_str())
         content = {key: whole.get(key) for key in ("normalizer", "pre_tokenizer", "model", "added_tokens")}
-    parts = {"settings": asdict(settings), "bos": tokenizer.bos_token_id, "unknown": tokenizer.unk_token_id, **content}
+    parts = {"settings": dict(settings), "bos": tokenizer.bos_token_id, "unknown": tokenizer.unk_token_id, **content}
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return blake2b(text.encode("ascii"), digest_size=8).hexdigest()

@@ -22,6 +22,14 @@ class Facts:
 
     folder: Path
 
+    @property
+    def name(self) -> str:
+        """The folder's name, or the hub's name of what was downloaded into its cache: what scores are signed with."""
+        folder = self.folder.resolve()
+        if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+            return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+        return folder.name
+
     @cached_property
     def config(self) -> Mapping[str, Any]:
         """`config.json`."""

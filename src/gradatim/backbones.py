@@ -147,6 +147,24 @@ def device_for(name: str) -> torch.device:
     return device
 
 
+def number_format(name: str, device: str) -> str:
+    """The name in `DTYPES` of what to compute in; "auto" is bfloat16 where the device has instructions for it."""
+    if name != "auto":
+        return name
+    return "bfloat16" if _has_bfloat16(device_for(device)) else "float32"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        facts = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    flags = {flag for line in facts.splitlines() if line.startswith(("flags", "Features")) for flag in line.split()}
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
 def fingerprint(model: torch.nn.Module) -> str:
     """8 hex digits from every weight's name, shape, number format and first values: other weights, other digits."""
     state = blake2b(digest_size=4)

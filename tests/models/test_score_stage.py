@@ -14,7 +14,7 @@ from gradatim.core import Solution
 from gradatim.errors import ConfigError, InputError
 from gradatim.models import checkpoint
 from gradatim.score.engine import ModelScorer, load
-from gradatim.score.stage import ScoreConfig, score_stage
+from gradatim.score.stage import ScoreConfig, cost_lines, score_stage
 from tiny_models import prefixes, reward_model
 
 PLAIN = [
@@ -113,12 +113,26 @@ def test_bad_rows_are_errors_or_counted(tmp_path: Path, row: dict[str, Any], mes
 
 
 def test_the_cost_is_this_call_s(tmp_path: Path) -> None:
-    """A scorer that was used before does not put its earlier tokens on this account."""
+    """A scorer that was used before does not put its earlier tokens on this account; what it kept is not paid again."""
     scorer, data = ModelScorer(reward_model()), write(tmp_path / "in.jsonl", PLAIN)
     first, second = (score_stage(ScoreConfig(data=data), scorer, quiet=True)["stats"] for _ in range(2))
 
-    for name in ("tokens_processed", "distinct_tokens", "padding_tokens"):
-        assert first[name] == second[name]
+    assert first["tokens_processed"] == first["distinct_tokens"] == second["distinct_tokens"] > 0
+    assert second["tokens_processed"] == 0
+    assert first["padding_tokens"] == second["padding_tokens"] == 0
+
+
+def test_the_cost_is_told(tmp_path: Path) -> None:
+    """Processed, distinct and padding, their ratio, and what was done in another way than usual."""
+    scorer = ModelScorer(reward_model("prm", "mistral", sliding_window=8))
+    stats = score_stage(ScoreConfig(data=write(tmp_path / "in.jsonl", PLAIN)), scorer, quiet=True)["stats"]
+    told = cost_lines(stats)
+
+    for line, name in zip(told, ("tokens_processed", "distinct_tokens", "padding_tokens"), strict=False):
+        assert f" {stats[name]:,}" in line
+    assert f"{stats['tokens_processed'] / stats['distinct_tokens']:.3f}" in told[1]
+    assert told[-1] == f"note: {stats['notes'][0]}"
+    assert cost_lines({**stats, "distinct_tokens": 0})[1].endswith(" -")
 
 
 def test_load_gives_a_scorer_with_another_reduction_on_demand(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import torch
 
 from gradatim.core import Prefix, Reduction, Score, Step
 from gradatim.errors import BackendError, ConfigError, InputError
-from gradatim.models.model import Kind, RewardModel
 from gradatim.models.activation import sigmoid
+from gradatim.models.model import Kind, RewardModel
 from gradatim.score.engine import ModelScorer
 from tiny_models import prefixes, reward_model
 
@@ -150,10 +150,12 @@ def test_the_account_of_tokens_is_right() -> None:
     trees.score(solutions)
     padded.score(solutions)
     assert trees.stats.distinct_tokens == padded.stats.distinct_tokens == distinct
-    assert distinct <= trees.stats.tokens_processed < padded.stats.tokens_processed
+    assert trees.stats.tokens_processed == distinct < padded.stats.tokens_processed
+    assert trees.stats.padding_tokens == 0
     assert padded.stats.tokens_processed == sum(map(len, rows))
     assert 0 < padded.stats.padding_tokens < padded.stats.tokens_processed / 7
     before = trees.stats
+    trees.forget()
     trees.score(solutions)
     assert trees.stats.tokens_processed == 2 * before.tokens_processed
     assert trees.stats.seconds > before.seconds > 0
@@ -199,6 +201,8 @@ def test_budgets_need_room() -> None:
     """A block or a batch of no tokens is refused."""
     with pytest.raises(ConfigError, match="block_tokens=0"):
         ModelScorer(reward_model(), block_tokens=0)
+    with pytest.raises(ConfigError, match="keep_mib=-1"):
+        ModelScorer(reward_model(), keep_mib=-1)
 
 
 @pytest.mark.parametrize("logit", [-1e4, -30.0, -0.5, 0.0, 0.5, 30.0, 1e4])

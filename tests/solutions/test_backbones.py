@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
+from gradatim import backbones
 from gradatim.backbones import SMOLLM2_INSTALL, device_for, fingerprint, load_model, load_tokenizer, locate
 from gradatim.core import Prefix
 from gradatim.errors import BackendError, CheckpointError, ConfigError
@@ -147,3 +148,17 @@ def test_fingerprint_sees_every_tensor() -> None:
             weight.view(-1)[0] += 1
         seen.add(fingerprint(model))
     assert len(seen) == 1 + len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(("has", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_the_number_format_follows_the_hardware(has: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "auto" it is bfloat16 where there are instructions for it; a name is taken as it is."""
+    monkeypatch.setattr(backbones, "_has_bfloat16", lambda device: has)
+
+    assert backbones.number_format("auto", "cpu") == expected
+    assert backbones.number_format("float16", "cpu") == "float16"
+
+
+def test_this_cpu_says_what_it_has() -> None:
+    """The flags of the processor are read without an error, whatever they are."""
+    assert backbones.number_format("auto", "cpu") in ("bfloat16", "float32")

@@ -1,24 +1,28 @@
-"""Prefixes -> scores with a reward model: each shared beginning is computed once, nothing is dropped."""
+"""Prefixes -> scores with a reward model: each shared beginning is computed once, nothing is dropped.
+
+Keys and values stay in memory from call to call: a prefix that was scored costs, one step longer, only that step.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from gradatim import trees
+from gradatim import backbones, trees
 from gradatim.core import Prefix, Reduction, Score
 from gradatim.errors import BackendError, ConfigError, InputError
-from gradatim.models import checkpoint
 from gradatim.models.activation import activate
-from gradatim.models.attention import in_pieces
 from gradatim.models.encoding import Encoding
 from gradatim.models.forward import tree_depth
-from gradatim.models.model import Readable
+from gradatim.models.memory import OutOfMemory, batch_tokens_for, release
+from gradatim.models.model import Readable, RewardModel
+from gradatim.models.opening import open_model
+from gradatim.models.reading import Pass, SheetReader, read_blocks
+from gradatim.models.sheets import takes_sheets
 from gradatim.progress import Progress
 from gradatim.score.reduce import reduce
 from gradatim.score.stage import Stats
@@ -28,25 +32,37 @@ class ModelScorer:
     """A `Scorer` that runs a reward model; `stats` adds up what it cost.
 
     A PRM's step score is the activation (in our own models: the sigmoid) of the step's logit, its value their
-    reduction. An ORM's value is the activation of its logit (for a Bradley-Terry model a ranking, no probability). Observations score NaN, and a solution without any
-    step to score has the value NaN: choosers pass over it.
+    reduction. An ORM's value is the activation of its logit (for a Bradley-Terry model a ranking, no probability).
+    Observations score NaN, and a solution without any step to score has the value NaN: choosers pass over it.
     """
 
     def __init__(
-        self, model: Readable, *, block_tokens: int = 1000, batch_tokens: int | None = None, use_trees: bool = True
+        self,
+        model: Readable,
+        *,
+        block_tokens: int = 1000,
+        batch_tokens: int | None = None,
+        keep_mib: int = 1024,
+        use_trees: bool = True,
     ) -> None:
-        """`block_tokens` bounds a tree; `batch_tokens` what runs at once (None: 2,048 on a CPU, 32,768 elsewhere).
+        """`batch_tokens` bounds what runs at once (None: by the memory that is free), `keep_mib` the keys and values that
+        stay in memory for later calls (least recently used first out), `block_tokens` a tree of a model that keeps none.
 
         Without `use_trees` every solution has its own row in a padded batch: the same scores, as a check.
         """
         if batch_tokens is None:
-            batch_tokens = 2_048 if model.device.type == "cpu" else 32_768
+            batch_tokens = batch_tokens_for(model.module)
         if block_tokens < 1 or batch_tokens < 1:
             raise ConfigError(f"block_tokens={block_tokens} and batch_tokens={batch_tokens} must be at least 1")
+        if keep_mib < 0:
+            raise ConfigError(f"keep_mib={keep_mib} must not be negative")
         self.model = model
         self.block_tokens, self.batch_tokens = block_tokens, batch_tokens
         self.stats = Stats()
         self._use_trees, self._depth = use_trees, tree_depth(model.module)
+        # Other models than ours may read a token by more than its last hidden state, and need the whole path.
+        self._keeps = isinstance(model, RewardModel) and takes_sheets(model.module)
+        self._sheets = SheetReader(model.module, keep_mib * 2**20)
 
     @property
     def name(self) -> str:
@@ -77,48 +93,60 @@ class ModelScorer:
         self.stats += Stats(seconds=time.perf_counter() - started)
         return scores
 
+    def forget(self) -> None:
+        """Keep no keys and values. Needed only where weights are changed behind PyTorch's back (by way of `.data`)."""
+        self._sheets.forget()
+
     def _logits(
         self, encodings: Sequence[Encoding], reads: Sequence[tuple[int, ...]], shown: Progress | None
     ) -> list[tuple[float, ...]]:
-        """For each encoding the logits at its reads."""
-        logits: list[tuple[float, ...]] = [()] * len(encodings)
-        members = [index for index, places in enumerate(reads) if places]
+        """For each encoding the values at its reads. Where memory runs out, the rest is done in smaller batches."""
+        logits: dict[int, tuple[float, ...]] = {index: () for index, places in enumerate(reads) if not places}
         # What comes after the last read (an observation at the end) can't change any score.
-        sequences = [encodings[index].ids[: reads[index][-1] + 1] for index in members]
-        blocks = self._blocks(sequences)
-        for group in trees.batches(blocks, self.batch_tokens):
-            batch = [blocks[index] for index in group]
-            places = [
-                {member: block.nodes(member, reads[members[member]]) for member in block.members} for block in batch
-            ]
-            found = self._run(batch, [sorted(set().union(*nodes.values())) for nodes in places])
-            for nodes, values in zip(places, found, strict=True):
-                for member, path in nodes.items():
-                    logits[members[member]] = tuple(values[node] for node in path)
-            if shown is not None:
-                shown.advance(sum(len(block.members) for block in batch), tokens=sum(map(len, batch)))
-        return logits
+        sequences = [
+            encoding.ids[: places[-1] + 1] if places else () for encoding, places in zip(encodings, reads, strict=True)
+        ]
+        distinct = trees.distinct_tokens([ids for ids in sequences if ids])
+        self.stats += Stats(distinct_tokens=distinct)
+        while left := [index for index in range(len(reads)) if index not in logits]:
+            try:
+                for done in self._passes([sequences[index] for index in left], [reads[index] for index in left]):
+                    logits |= {left[place]: values for place, values in done.values.items()}
+                    self.stats += Stats(tokens_processed=done.tokens, padding_tokens=done.padding)
+                    if shown is not None:
+                        shown.advance(len(done.values), tokens=done.tokens)
+            except OutOfMemory:
+                short = True
+            else:
+                short = False
+            if short:
+                self._shrink()
+        return [logits[index] for index in range(len(reads))]
 
-    def _blocks(self, sequences: Sequence[tuple[int, ...]]) -> list[trees.Block]:
-        longest = max(map(len, sequences), default=0)
+    def _passes(self, sequences: Sequence[tuple[int, ...]], reads: Sequence[tuple[int, ...]]) -> Iterator[Pass]:
+        longest = max(map(len, sequences))
         fits = longest <= self._depth
-        note = f"no trees: the attention of this model takes trees up to {self._depth} deep, not {longest}"
-        grown = fits and self._use_trees
-        blocks = trees.build(sequences, self.block_tokens) if grown else trees.chains(sequences)
-        self.stats += Stats(
-            tokens_processed=sum(map(len, blocks)),
-            distinct_tokens=trees.distinct_tokens(sequences),
-            notes=() if fits or not self._use_trees else (note,),
-        )
-        return blocks
+        if self._use_trees and not fits:
+            note = f"no trees: the attention of this model takes trees up to {self._depth} deep, not {longest}"
+            self.stats += Stats(notes=(note,))
+        if self._use_trees and fits and self._keeps:
+            return self._sheets.read(sequences, reads, self.batch_tokens)
+        block_tokens = self.block_tokens if self._use_trees and fits else None
+        return read_blocks(self.model, sequences, reads, block_tokens=block_tokens, batch_tokens=self.batch_tokens)
 
-    def _run(self, batch: Sequence[trees.Block], nodes: Sequence[Sequence[int]]) -> list[dict[int, float]]:
-        """For each block its logits by node."""
-        with in_pieces(self.model.module, batch), torch.inference_mode():
-            found = iter(self.model.logits(batch, nodes).tolist())
-        padded = max(map(len, batch)) * len(batch)
-        self.stats += Stats(padding_tokens=padded - sum(map(len, batch)))
-        return [{node: next(found) for node in wanted} for wanted in nodes]
+    def _shrink(self) -> None:
+        """Halve what is computed at once and what is kept; BackendError if there is nothing left to halve."""
+        if self.batch_tokens == 1:
+            raise BackendError(
+                f"{self.name}: out of memory even in the smallest batches; use a smaller model, a number format of half "
+                "the size, or a device with more memory"
+            )
+        self.batch_tokens //= 2
+        self.block_tokens = min(self.block_tokens, self.batch_tokens)
+        self._sheets.forget()
+        self._sheets.keep_bytes //= 2
+        release()
+        self.stats += Stats(notes=(f"out of memory: went on with batches of {self.batch_tokens} tokens",))
 
     def _score(self, prefix: Prefix, encoding: Encoding, values: tuple[float, ...]) -> Score:
         reduction, by, activation = self.model.reduction, self.name, self.model.activation
@@ -139,11 +167,21 @@ class ModelScorer:
 
 
 def load(
-    source: str | Path, *, reduction: Reduction | None = None, device: str = "auto", dtype: str = "float32"
+    source: str | Path,
+    *,
+    format: str | None = None,
+    reduction: Reduction | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    **options: Any,
 ) -> ModelScorer:
-    """A scorer from a saved reward model's folder, a run's folder, or "lab", the small PRM that ships with the package.
+    """A scorer from any reward model: our own, or a public one that is read as its authors do.
 
-    `reduction` replaces the one that was saved with the model.
+    `source` is a folder, a run's folder, "lab" (the small PRM that ships with the package), or a name on the hub. A
+    public format is recognised by what is in the checkpoint; CheckpointError, with what was found and expected, if none
+    fits or several do. `format` names one (see `gradatim.models.formats`), `options` are the format's own. `reduction`
+    replaces the one that the model comes with. `dtype` "auto" is bfloat16 where the hardware has it.
     """
-    model = checkpoint.load(source, device=device, dtype=dtype)
+    number = backbones.number_format(dtype, device)
+    model: Any = open_model(source, format=format, device=device, dtype=number, options=options)
     return ModelScorer(model if reduction is None else replace(model, reduction=reduction))

@@ -26,21 +26,38 @@ def test_the_weakest_step_is_the_first_lowest() -> None:
 
 
 def test_a_relative_drop_is_measured_against_the_step_before() -> None:
-    """The first step below half of the scored step before it; a low level alone is no drop."""
-    assert relative_drop([0.1, 0.1, 0.1]) is None
+    """The first step below half of the scored step before it; a level that starts low is a drop of the first step,
+    unless the start is said to be low."""
+    assert relative_drop([0.1, 0.1, 0.1]) == 0
+    assert relative_drop([NAN, 0.1, 0.9]) == 1
+    assert relative_drop([0.1, 0.1, 0.1], start=0.1) is None
     assert relative_drop([0.8, NAN, 0.3, 0.1]) == 2
-    assert relative_drop([0.2]) is None
-    assert relative_drop([0.8, 0.7, 0.5], share=0.9) == 1
+    assert relative_drop([0.5]) is None
+    assert relative_drop([]) is None
+    assert relative_drop([0.8, 0.7, 0.5], share=0.9, start=0.8) == 1
 
 
 def test_a_change_point_is_where_the_level_falls() -> None:
-    """The first step of the lower level; noise, a rise, or a single step is none."""
+    """The first step of the lower level, which may be all of them; noise, a rise, or a single good step is none."""
     assert change_point([0.9, 0.8, 0.9, 0.3, 0.2, 0.3]) == 3
     assert change_point([0.9, NAN, 0.1]) == 2
     assert change_point([0.3, 0.9]) is None
     assert change_point([0.5, 0.5, 0.5]) is None
     assert change_point([0.9]) is None
-    assert change_point([0.50, 0.45], least=0.01) == 1
+    assert change_point([0.90, 0.85], least=0.01) == 1
+    assert change_point([0.2, 0.1, 0.2]) == 0
+    assert change_point([NAN, 0.2]) == 1
+    assert change_point([0.2, 0.1, 0.2], start=0.2) is None
+    assert change_point([0.8, 0.8, 0.8]) is None
+    assert change_point([0.9, 0.1, 0.1, 0.1]) == 1
+    assert change_point([]) is None
+
+
+def test_the_first_step_can_be_the_first_error_under_every_rule() -> None:
+    """A solution that is wrong from its first step on: threshold, drop and change agree."""
+    found = explain(score(0.1, (0.1, 0.05, 0.1)))
+
+    assert (found.below, found.drop, found.change, found.weakest) == (0, 0, 0, 1)
 
 
 @given(STEPS)

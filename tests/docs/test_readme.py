@@ -39,4 +39,4 @@ def test_the_verbs_of_the_readme_exist() -> None:
 
     assert named
     assert set(named) <= verbs
-    assert {command.name for command in evaluate.registered_commands} == {"processbench"}
+    assert {command.name for command in evaluate.registered_commands} == {"pool", "processbench"}

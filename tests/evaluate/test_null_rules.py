@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gradatim.evaluate.first_error import Judged, f1, f1_of
 from gradatim.evaluate.nulls import LengthRule, best_length_rule, length_f1, nulls, random_f1
-from gradatim.evaluate.thresholds import fold_of
+from gradatim.stats import fold_of
 
 
 @st.composite

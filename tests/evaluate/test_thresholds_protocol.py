@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gradatim.errors import ConfigError
 from gradatim.evaluate.first_error import Judged, f1_of, predict
-from gradatim.evaluate.thresholds import best_threshold, cross_fit, cross_fitted, fixed, fold_of
+from gradatim.evaluate.thresholds import best_threshold, cross_fit, cross_fitted, fixed
+from gradatim.stats import fold_of
 
 SCORES = st.sampled_from([0.0, 0.1, 0.3, 0.3000001, 0.5, 0.7, 0.9, 1.0, math.nan])
 

@@ -66,7 +66,7 @@ def weighted_majority(
     tied = [group for group in sums if sums[group] >= max(sums.values()) - slack]
     winner = min(tied)  # groups are numbered in order of their first candidate
     best = max(members[winner], key=lambda index: (values[index], -index))
-    return Choice(best, answers[best], sums[winner], len(tied) - 1)
+    return Choice(best, answers[best], max(sums.values()), len(tied) - 1)
 
 
 def group_answers(answers: Sequence[str | None], same: Same | None = None) -> list[int]:

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,16 +15,21 @@ import numpy as np
 from gradatim import records, stats
 from gradatim.choose.choosers import Same, best_of_n, majority
 from gradatim.choose.measure import Curve, Method, curves, reduced, usable
+from gradatim.choose.mixing import apart, mixed_methods
 from gradatim.core import REDUCTIONS, Estimate, Reduction
 from gradatim.errors import ConfigError, InputError
 from gradatim.problems.pool_scores import PoolScores, read_pool_scores
 from gradatim.problems.pools import Pool, PoolProblem, read_pool
 from gradatim.progress import progress
+from gradatim.score.recorded import Mix, Mixed
 from gradatim.score.reduce import WARNINGS
 from gradatim.verify.answers import MathVerifier
 
 LEVEL = 0.95
 """Of the intervals."""
+
+_NAME = 60
+"""Most characters of a scorer's name in the table; an ensemble's name lists its members."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,8 @@ class ChooseConfig:
     reduction: tuple[Reduction, ...] = ()
     """How step scores become one value, each of those named (default: all). The first one makes the choices; by default
     that is the reduction that the scores were recorded with, or min."""
+    mix: Mix = field(default_factory=Mix)
+    """Ensembles and blends of the scorers, as further rows; the first of them makes the choices."""
     n: tuple[int, ...] = ()
     """Candidates to choose among (default: every n from 1 to the size of the pool; votes above 64 on a grid)."""
     same_answer: Literal["string", "math"] = "string"
@@ -59,15 +66,19 @@ class ChooseConfig:
             raise ConfigError(f"same_answer={self.same_answer}: expected string or math")
         if self.reduction and not self.scores:
             raise ConfigError(f"reduction={', '.join(self.reduction)} without scores to reduce: give score files too")
+        if self.mix.asked and not self.scores:
+            raise ConfigError("nothing to combine: give the score files of at least two scorers")
 
 
 def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]:
     """Choose a candidate for each problem; returns what `gradatim choose --json` prints. NaN is None there.
 
-    `choices` has one entry a problem, by best-of-n under the first scorer and the first reduction (`chosen_by` says
-    which), or by majority without scores. `rows` is there if some problems have verdicts, and is about those: the mean
-    over problems, with its 95 % interval from the bootstrap over problems (the same resamples for all rows). A tied
-    choice goes to the lowest candidate index (`tied` counts the others); in `rows` ties share evenly.
+    `choices` has one entry a problem, by best-of-n under the first combination or else the first scorer, and the first
+    reduction (`chosen_by` says which), or by majority without scores. Chosen by an ensemble, an entry has the members'
+    `disagreement` on it, and `ensembles` says how far they disagree in all. `rows` is there if some problems have
+    verdicts, and is about those: the mean over problems, with its 95 % interval from the bootstrap over problems (the
+    same resamples for all rows). A tied choice goes to the lowest candidate index (`tied` counts the others); in `rows`
+    ties share evenly.
     """
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
@@ -76,12 +87,16 @@ def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]
         raise InputError(f"{pool.size} candidates for one problem", expected=expected, file=config.pool)
     pool, scored = read_pool_scores(pool, config.scores, skip_bad=config.skip_bad, drops=drops)
     methods, notes = _methods(scored, config.reduction)
+    made, more = mixed_methods(scored, config.mix, config.reduction)
+    methods, notes = [*(method for method, _ in made), *methods], notes + more
     gold = [p for p, problem in enumerate(pool.problems) if problem.has_gold]
-    with _sameness(config.same_answer) as same:
-        choices, chosen_by = _choices(pool, scored, methods, same)
+    with sameness(config.same_answer) as same:
+        choices, chosen_by = _choices(pool, methods, made[0][1] if made else None, same)
         if config.out is not None:
             records.write_rows(config.out, choices)
         result: dict[str, Any] = {"problems": len(pool.problems), "choices": choices}
+        if config.mix.ensemble:
+            result["ensembles"] = apart(pool, scored, [one for _, one in made])
         if gold:
             asked = [pool.problems[p] for p in gold]
             held = [Method(m.scorer, m.reduction, tuple(m.values[p] for p in gold)) for m in methods]
@@ -119,7 +134,7 @@ def table(result: dict[str, Any], n: int | None = None) -> list[list[str]]:
     best = sorted((row for row in at if row["chooser"] == "best_of_n"), key=lambda r: (r["scorer"], -r["value"]))
     lines = [
         [
-            r["scorer"],
+            r["scorer"] if len(r["scorer"]) <= _NAME else f"{r['scorer'][:_NAME]}…",
             r["reduction"],
             _shown(r),
             _shown(votes[key]) if (key := (r["scorer"], r["reduction"])) in votes else "",
@@ -136,7 +151,8 @@ def _shown(row: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _sameness(how: str) -> Iterator[Same | None]:
+def sameness(how: str) -> Iterator[Same | None]:
+    """When two answers are one: None for the same text ("string"), or a check by mathematics that remembers ("math")."""
     if how == "string":
         yield None
         return
@@ -154,8 +170,10 @@ def _sameness(how: str) -> Iterator[Same | None]:
 def _methods(scored: Sequence[PoolScores], asked: tuple[Reduction, ...]) -> tuple[list[Method], list[str]]:
     methods: list[Method] = []
     notes: list[str] = []
+    stepped = any(scores.has_steps for scores in scored)
     for scores in scored:
-        hows, more = usable(scores, asked)
+        # Beside scorers with steps, one without them keeps the values that it has.
+        hows, more = usable(scores, asked if scores.has_steps or not stepped else ())
         if not asked and scores.reduction is None:
             hows = ["min", *(how for how in hows if how != "min")]
         methods += [reduced(scores, how) for how in dict.fromkeys(hows)]
@@ -172,7 +190,7 @@ def _ns(config: ChooseConfig, pool: Pool) -> tuple[tuple[int, ...], tuple[int, .
 
 
 def _choices(
-    pool: Pool, scored: Sequence[PoolScores], methods: Sequence[Method], same: Same | None
+    pool: Pool, methods: Sequence[Method], mix: Mixed | None, same: Same | None
 ) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
     chosen_by: dict[str, str | None] = {"chooser": "majority", "scorer": None, "reduction": None}
     if methods:
@@ -190,6 +208,8 @@ def _choices(
                 "tied": 0 if choice is None else choice.tied,
             }
         )
+        if mix is not None and mix.disagreement is not None:
+            choices[-1]["disagreement"] = None if choice is None else mix.disagreement[p][choice.index]
     return choices, chosen_by
 
 

@@ -35,7 +35,7 @@ class ProcessBenchConfig:
     data: str
     """A file of ProcessBench rows, a folder of such files, or a data set on a hub (`Qwen/ProcessBench`)."""
     model: str | None = None
-    """A run, a model folder or "lab": what scores the steps."""
+    """A run, a model folder, a name on the hub or "lab": what scores the steps."""
     scores: str | None = None
     """Recorded step scores instead of a model: JSON Lines of `{id, step_scores}`."""
     threshold: str = "0.5"

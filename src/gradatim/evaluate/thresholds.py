@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TypeVar
 
 import numpy as np
 
 from gradatim.errors import ConfigError
 from gradatim.evaluate.first_error import Judged
-
-FOLDS = 5
+from gradatim.stats import FOLDS, fold_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,18 +57,6 @@ def cross_fit(
     count = max(place) + 1
     made = [choose([row for row, at in zip(rows, place, strict=True) if at != fold]) for fold in range(count)]
     return [made[at] for at in place]
-
-
-def fold_of(problems: Sequence[str], folds: int = FOLDS) -> list[int]:
-    """The fold of each row: problems in the order of their digests, dealt out in turn.
-
-    Depends on the set of problems alone, not on the order of rows; all rows of a problem share a fold.
-    """
-    order = sorted(
-        set(problems), key=lambda problem: (blake2b(problem.encode("utf-8", "surrogatepass")).digest(), problem)
-    )
-    dealt = {problem: index % folds for index, problem in enumerate(order)}
-    return [dealt[problem] for problem in problems]
 
 
 def best_threshold(judged: Sequence[Judged]) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from gradatim import records
 from gradatim.core import Prefix, Reduction, Score
@@ -14,13 +14,16 @@ from gradatim.errors import ConfigError, InputError
 from gradatim.progress import Progress, progress
 from gradatim.records import Row
 
+COUNTS = ("tokens_processed", "distinct_tokens", "padding_tokens")
+"""The fields of `Stats` that count tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreConfig:
     """What to score, with what, and how to read it."""
 
     model: str = "lab"
-    """Folder of a reward model, folder of a run, or "lab"."""
+    """Folder of a reward model, folder of a run, a name on the hub, or "lab"."""
     data: str = "-"
     """Solutions: our own rows or {problem|prompt, steps|completions}; "-" is standard input."""
     out: str | None = None
@@ -31,8 +34,14 @@ class ScoreConfig:
     """The first step that scores below is the first error; the one saved with the model where none is given."""
     device: str = "auto"
     """Where to compute: "auto", "cpu", "cuda", "cuda:1"."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """What to compute in; "auto" is bfloat16 where the hardware has it: faster, less exact."""
+    server: str | None = None
+    """URL of a vLLM server that runs `model`, a folder that `gradatim convert --to vllm` wrote; here its card is read."""
     skip_bad: bool = False
     """Drop rows that can't be read or are too long for the model, and count them, instead of stopping at the first."""
+    stats: bool = False
+    """Also print what it cost: tokens processed, distinct tokens, padding, and tokens a second."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not math.isfinite(self.threshold):
@@ -46,7 +55,7 @@ class Stats:
     tokens_processed: int = 0
     """Tokens that went through the model, without padding."""
     distinct_tokens: int = 0
-    """Tokens that one tree of everything in a call would have: the least that could have been processed."""
+    """Tokens that one tree of everything in a call has. Fewer are processed where some were kept from an earlier call."""
     padding_tokens: int = 0
     """Padding that went through the model beside them."""
     seconds: float = 0.0
@@ -105,6 +114,19 @@ def score_stage(config: ScoreConfig, scorer: CountingScorer, *, quiet: bool = Fa
     }
 
 
+def cost_lines(stats: Mapping[str, Any]) -> list[str]:
+    """What `gradatim score --stats` prints of the stats in a result of `score_stage`."""
+    processed, distinct, padding = (stats[name] for name in COUNTS)
+    ratio = f"{processed / distinct:.3f}" if distinct else "-"
+    return [
+        f"tokens processed  {processed:>12,}",
+        f"distinct tokens   {distinct:>12,}  processed / distinct {ratio}",
+        f"padding           {padding:>12,}",
+        f"seconds           {stats['seconds']:>12,.1f}  {(processed + padding) / max(stats['seconds'], 1e-9):,.0f} tokens/s",
+        *(f"note: {note}" for note in stats["notes"]),
+    ]
+
+
 def _read(config: ScoreConfig, drops: Counter[str]) -> list[tuple[str, Prefix, Row]]:
     """(id, prefix, row) of every solution. Plain rows of one problem without ids count as its draws 0, 1, 2, ..."""
     first, seen = records.once("solution"), Counter[str]()
@@ -158,6 +180,6 @@ def _number(value: float) -> float | None:
 def _cost(before: Stats, after: Stats) -> dict[str, Any]:
     """What was spent between the two."""
     spent = asdict(after)
-    for name in ("tokens_processed", "distinct_tokens", "padding_tokens", "seconds"):
+    for name in (*COUNTS, "seconds"):
         spent[name] -= getattr(before, name)
     return {**spent, "notes": list(after.notes)}

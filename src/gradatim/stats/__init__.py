@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradatim.stats.calibration import Bin, auroc, brier, ece, reliability
+from gradatim.stats.folds import FOLDS, fold_of
 from gradatim.stats.intervals import (
     DRAWS,
     bootstrap,
@@ -19,6 +20,7 @@ from gradatim.stats.weighted import SUBSETS, TIE, weighted_majority_curve
 __all__ = [
     "ALL_UP_TO",
     "DRAWS",
+    "FOLDS",
     "LARGEST",
     "SUBSETS",
     "TIE",
@@ -30,6 +32,7 @@ __all__ = [
     "bootstrap_statistic",
     "brier",
     "ece",
+    "fold_of",
     "majority_curve",
     "majority_grid",
     "order_weights",

@@ -15,7 +15,8 @@ from gradatim import records, runs
 from gradatim.core import Problem
 from gradatim.errors import ConfigError
 from gradatim.evaluate.loop_report import Pool, Ranking, loop_report
-from gradatim.labels.rollouts import LabelConfig, label_stage
+from gradatim.labels.rollouts import label_stage
+from gradatim.labels.rules import LabelConfig
 from gradatim.models import checkpoint
 from gradatim.problems import lab
 from gradatim.progress import progress

@@ -10,13 +10,16 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 SCRIPT = '''
 """Sample and label in the lab; with KILL_AFTER, the process kills itself at that many-th call of a function, any function."""
 import os, signal, sys
 from pathlib import Path
 
 from gradatim.core import seed_for
-from gradatim.labels.rollouts import LabelConfig, label_stage
+from gradatim.labels.rollouts import label_stage
+from gradatim.labels.rules import LabelConfig
 from gradatim.problems.lab import load
 from gradatim.records import read_solutions
 from gradatim.solutions.sample import SampleConfig, sample_stage
@@ -48,31 +51,33 @@ if unfinished("solutions.jsonl"):
     sample_stage(SampleConfig(n=5, batch=5), policy, problems, exact_verifier, folder / "solutions.jsonl", quiet=True)
 if unfinished("labels.jsonl"):
     solutions = read_solutions(folder / "solutions.jsonl")
-    config = LabelConfig(k=6, batch=12)
+    adaptive = dict(stop="sprt", search="bisection", cap=20, undecided="likelier")
+    config = LabelConfig(k=6, batch=12, **(adaptive if sys.argv[2] == "adaptive" else {}))
     label_stage(config, policy, problems, solutions, exact_verifier, folder / "labels.jsonl", quiet=True)
 sys.setprofile(None)
 print(calls)
 '''
 
 
-def run(script: Path, folder: Path, kill_after: int = 0) -> subprocess.CompletedProcess[str]:
+def run(script: Path, folder: Path, rule: str, kill_after: int = 0) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "KILL_AFTER": str(kill_after)}
     return subprocess.run(
-        [sys.executable, str(script), str(folder)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, str(script), str(folder), rule], env=environment, capture_output=True, text=True, check=False
     )
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", ["fixed", "adaptive"])
+def test_killed_at_any_moment_it_ends_with_the_same_files(tmp_path: Path, rule: str) -> None:
     """kill -9 several times, then finish: solutions and labels equal an uninterrupted run's, byte for byte."""
     script = tmp_path / "stages.py"
     script.write_text(SCRIPT)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    finished = run(script, whole)
+    finished = run(script, whole, rule)
     assert finished.returncode == 0, finished.stderr
     total, kills, between = int(finished.stdout), 0, False
-    while (made := run(script, broken, kill_after=total // 4 + 131 * kills)).returncode:
+    while (made := run(script, broken, rule, kill_after=total // 4 + 131 * kills)).returncode:
         assert made.returncode == -signal.SIGKILL, made.stderr
         kills += 1
         assert kills < 30, "no progress"

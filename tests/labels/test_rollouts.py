@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gradatim.core import Continuation, Labels, Prefix, Problem, Solution, Step, Tally, Verdict, seed_for
 from gradatim.errors import BackendError, ConfigError, InputError
-from gradatim.labels.first_error import first_error
-from gradatim.labels.rollouts import LabelConfig, label_stage
+from gradatim.labels.rollouts import label_stage
+from gradatim.labels.rules import LabelConfig
 from gradatim.problems.lab import load
 from gradatim.problems.lab.markov import MarkovPolicy
 from gradatim.problems.lab.students import Student
@@ -197,35 +195,6 @@ def test_observations_are_context_and_never_judged(tmp_path: Path) -> None:
     assert row.tallies == (Tally(2, 2), Tally(), Tally(0, 2), Tally(0, 1))
     assert set(asked) == {"", "look\n", "look\nfound 9\nso 9\n"}
     assert (row.error, row.error_known) == (2, True)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=6),
-    st.tuples(st.integers(0, 16), st.integers(0, 16)),
-    st.sampled_from([Verdict.CORRECT, Verdict.INCORRECT]),
-)
-def test_first_error_rules(counts: list[tuple[int, int]], start: tuple[int, int], verdict: Verdict) -> None:
-    """Both rules, written out again as their definitions say, find the same step."""
-    tallies = [Tally(min(good, tried), tried) for good, tried in counts]
-    began = Tally(min(start), start[1])
-    bar = (began.good + 1) / (began.tried + 2) / 2
-    known = next((index for index, tally in enumerate(tallies) if tally.tried == 0), len(tallies))
-    everywhere = range(len(tallies))
-
-    def expected(bad: list[int]) -> tuple[int | None, bool]:
-        first = min(bad, default=None)
-        if first is not None and first < known:
-            return first, True
-        return None, known == len(tallies)
-
-    low = [index for index, tally in enumerate(tallies) if tally.tried and tally.good / tally.tried < bar]
-    assert first_error("relative", tallies, everywhere, began, verdict) == (
-        expected(low) if began.tried else (None, False)
-    )
-    none = [index for index, tally in enumerate(tallies) if tally.tried and not tally.good]
-    assert first_error("any", tallies, everywhere, began, verdict) == (
-        (None, True) if verdict == Verdict.CORRECT else expected(none)
-    )
 
 
 def test_unverified_solutions_are_verified_and_goldless_ones_counted(tmp_path: Path) -> None:

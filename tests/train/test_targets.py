@@ -118,6 +118,36 @@ def test_a_known_absence_of_errors_masks_nothing() -> None:
     assert None not in step_evidence(solution(3), labels, TargetConfig())
 
 
+@pytest.mark.parametrize(
+    ("error", "known", "hard"),
+    [
+        (2, True, (GOOD, GOOD, BAD, None)),
+        (None, True, (GOOD,) * 4),
+        (None, False, (None,) * 4),
+        (0, True, (BAD, *[None] * 3)),
+    ],
+)
+def test_rates_on_which_a_test_stopped_are_no_targets(
+    error: int | None, known: bool, hard: tuple[Evidence | None, ...]
+) -> None:
+    """Counts are learned from as they are; hard targets come from what the labeller decided, and from nothing where it
+    did not, whatever the rates look like; soft ones are refused."""
+    labels = dataclasses.replace(
+        tallied((1, 9), (0, 0), (1, 1), (0, 0), start=Tally(1, 2)),
+        error=error,
+        error_known=known,
+        optional_stopping=True,
+        rule="sprt",
+    )
+    counts = step_evidence(solution(4), labels, TargetConfig(mask_after_error=False))
+
+    assert counts == (Evidence(1, 8), None, Evidence(1, 0), None)
+    for config in (TargetConfig(target="hard"), TargetConfig(target="hard", mask_after_error=False)):
+        assert step_evidence(solution(4), labels, config) == hard
+    with pytest.raises(InputError, match=r"sprt.*binomial"):
+        step_evidence(solution(4), labels, TargetConfig(target="soft"))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted), min_size=1, max_size=8))
 def test_the_mask_hides_exactly_the_steps_after_the_first_bad_one(counts: list[list[int]]) -> None:

@@ -8,7 +8,7 @@ from random import Random
 
 from gradatim.core import Labels, Pair, Prefix, Solution, Tally, Verdict, seed_for
 from gradatim.errors import ConfigError
-from gradatim.labels.rollouts import own_tally
+from gradatim.labels.others import own_tally
 
 
 def outcome_labels(solutions: Iterable[Solution], *, by: str) -> list[Labels]:

@@ -33,6 +33,7 @@ def labels_row(labels: Labels) -> dict[str, Any]:
         "rule": labels.rule,
         "bounds": None if labels.bounds is None else list(labels.bounds),
         "ratings": None if labels.ratings is None else list(labels.ratings),
+        "optional_stopping": labels.optional_stopping,
         "start": _tally_row(labels.start),
     }
 
@@ -58,6 +59,7 @@ def labels_from(row: Row) -> Labels:
         rule=row.optional_text("rule") or "",
         bounds=_bounds(row),
         ratings=_ratings(row, len(tallies)),
+        optional_stopping=row.flag("optional_stopping"),
         start=_tally(row, "start", row.data.get("start", [0, 0, 0])),
     )
 

@@ -26,7 +26,7 @@ _FIELDS = {
     ),
     "labels": (
         *("solution_id", "tallies", "error", "error_known", "truth"),
-        *("source", "by", "rule", "bounds", "ratings", "start"),
+        *("source", "by", "rule", "bounds", "ratings", "optional_stopping", "start"),
     ),
     "score": ("solution_id", "value", "steps", "logits", "reduction", "by"),
     "pair": ("problem_id", "prompt", "chosen", "rejected", "margin"),

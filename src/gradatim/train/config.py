@@ -7,6 +7,7 @@ from typing import Literal
 
 from gradatim.core import Reduction
 from gradatim.errors import ConfigError
+from gradatim.models.encoding import line_ends
 from gradatim.train.lessons import Weighting
 from gradatim.train.targets import TargetConfig
 
@@ -111,6 +112,7 @@ class TrainConfig:
     """How the weights are found."""
 
     def __post_init__(self) -> None:
+        line_ends(self.separator)
         if self.objective == "bradley-terry" and self.kind != "orm":
             raise ConfigError('objective="bradley-terry" compares whole solutions; it needs kind="orm"')
         if self.kind == "prm" and self.reduction == "outcome":

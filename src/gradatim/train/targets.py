@@ -47,7 +47,9 @@ class TargetConfig:
 
     target: Literal["hard", "soft", "binomial"] = "binomial"
     """"hard": (1, 0) or (0, 1) by `rule`; "soft": (rate, 1 - rate); "binomial": (good, tried - good), so that eight
-    continuations weigh eight times one. For labels of one vote a step (people, judges) all three are the same."""
+    continuations weigh eight times one. For labels of one vote a step (people, judges) all three are the same. Labels whose
+    tests stopped when the evidence decided have biased rates: "binomial" learns from their counts, "hard" from the first
+    error that the labeller found, and "soft" refuses them."""
     rule: Literal["any", "relative", "threshold"] = "any"
     """When a tally is called good: any continuation succeeded; the rate is at least half of the rate that the problem
     had before the first step; or the rate is at least `threshold`. Decides hard labels, and where the first error is
@@ -117,7 +119,8 @@ def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> t
     """The evidence for each step, None where there is none or the mask hides it; observations never have any.
 
     Human ratings go before tallies, because only they know neutral. Raises InputError if labels and steps do not match,
-    or if rule "relative" is asked of labels without the problem's own tally.
+    if rule "relative" is asked of labels without the problem's own tally, or if soft targets are asked of rates on which
+    a test stopped.
     """
     steps = solution.prefix.steps
     for name, found in (("tallies", labels.tallies), ("ratings", labels.ratings)):
@@ -127,6 +130,8 @@ def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> t
                 expected="one a step",
                 fix="label it again or drop the row",
             )
+    if labels.optional_stopping and config.target != "binomial":
+        return _from_decisions(solution, labels, config)
     ratings = labels.ratings if labels.ratings is not None else [None] * len(steps)
     seen = [
         None
@@ -148,6 +153,8 @@ def first_error(labels: Labels, config: TargetConfig) -> int | None:
         return labels.error
     if labels.ratings is not None:
         return next((index for index, rating in enumerate(labels.ratings) if rating == -1), None)
+    if labels.optional_stopping:
+        return None  # undecided: a threshold on rates that a test stopped on would decide by chance
     tried = ((index, tally) for index, tally in enumerate(labels.tallies) if tally.tried)
     return next((index for index, tally in tried if not is_good(tally, labels, config)), None)
 
@@ -175,6 +182,24 @@ def _from_tally(tally: Tally, labels: Labels, config: TargetConfig) -> Evidence 
     if config.target == "soft":
         return Evidence(tally.rate, 1 - tally.rate)
     return Evidence(tally.good, tally.tried - tally.good)
+
+
+def _from_decisions(solution: Solution, labels: Labels, config: TargetConfig) -> tuple[Evidence | None, ...]:
+    """Hard evidence from the first error that the labeller found: for what is before it, against it, none behind it and
+    none at all where it is unknown."""
+    if config.target == "soft":
+        raise InputError(
+            f"the labels of solution {labels.solution_id} have rates on which a test stopped ({labels.rule})",
+            expected='rates of a fixed number of continuations for target "soft"',
+            fix='train with target "binomial" or "hard", or label with --stop fixed',
+        )
+    if not labels.error_known:
+        return (None,) * len(solution.prefix.steps)
+    last = len(solution.prefix.steps) if labels.error is None else labels.error
+    return tuple(
+        None if step.kind == "observation" or index > last else _vote(index < last)
+        for index, step in enumerate(solution.prefix.steps)
+    )
 
 
 def _from_rating(rating: int | None, config: TargetConfig) -> Evidence | None:

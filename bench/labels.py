@@ -1,0 +1,218 @@
+"""What a first error costs by each labelling rule, against exact truth in the lab (tier A: a policy in closed form).
+
+python bench/labels.py
+
+Three seeds, each with a third of the problems; 16 solutions a problem are sampled, and all of them are labelled. Rollouts
+and tokens (words that the policy wrote in rollouts) are a solution's. F1 is that of the first error, as ProcessBench has
+it; a solution of which a rule says that it does not know counts as missed. In the first table no two solutions share a
+step, as in long texts; in the second the policy's texts are what they are, and most steps are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.core import Continuation, Labels, Policy, Prefix, Problem, Solution, seed_for
+from gradatim.labels.rollouts import Work
+from gradatim.labels.rules import LabelConfig
+from gradatim.problems.lab import check, first_error, load
+from gradatim.problems.lab.markov import MarkovPolicy
+from gradatim.records import read_solutions
+from gradatim.solutions.ledger import Ledger
+from gradatim.solutions.sample import SampleConfig, sample_stage
+from gradatim.stats import wilson
+from gradatim.verify.answers import exact_verifier
+
+Floats = NDArray[np.float64]
+
+SEEDS, SOLUTIONS = 3, 16
+BASE = "all, k=32"
+TRUNCATED = LabelConfig(stop="posterior", search="bisection", cap=32, undecided="likelier")
+RULES = {
+    BASE: LabelConfig(k=32),
+    "all, k=16": LabelConfig(k=16),
+    "all, k=8": LabelConfig(k=8),
+    "bisection, k=32": LabelConfig(k=32, search="bisection"),
+    "bisection, k=16": LabelConfig(k=16, search="bisection"),
+    "bisection, k=8": LabelConfig(k=8, search="bisection"),
+    "bisection, first success of 32": LabelConfig(k=32, rule="any", stop="first", search="bisection"),
+    "bisection, sprt": replace(TRUNCATED, stop="sprt"),
+    "bisection, posterior": TRUNCATED,
+    "the same, masked at 64": replace(TRUNCATED, cap=64, undecided="mask"),
+}
+
+
+@dataclass(frozen=True)
+class Unshared:
+    """A policy whose lines end in blanks that chance chose: the same values, and no two solutions share a step."""
+
+    inner: MarkovPolicy
+
+    @property
+    def name(self) -> str:
+        return f"unshared {self.inner.name}"
+
+    def write(
+        self, prefixes: Sequence[Prefix], *, draws: range, one_step: bool = False, seed: int = 0
+    ) -> list[list[Continuation]]:
+        """See `Policy`."""
+        rows = self.inner.write(prefixes, draws=draws, one_step=one_step, seed=seed)
+        return [
+            [self._blanks(text, prefix, draw, seed) for draw, text in zip(draws, row, strict=True)]
+            for prefix, row in zip(prefixes, rows, strict=True)
+        ]
+
+    def _blanks(self, text: Continuation, prefix: Prefix, draw: int, seed: int) -> Continuation:
+        if prefix.steps:
+            return text  # a rollout: nothing goes on from it
+        rng = Random(seed_for(seed, "blanks", prefix.problem_id, draw))
+        *lines, last = text.text.splitlines(keepends=True)
+        lines = [line[:-1] + "".join(rng.choices(" \t", k=24)) + "\n" for line in lines]
+        return replace(text, text="".join([*lines, last]))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a rule said of the solutions, and what it took."""
+
+    labels: list[Labels]
+    rollouts: Counter[str]
+    """By problem."""
+    tokens: Counter[str]
+    """By problem."""
+    seconds: float
+
+
+def sampled(policy: Policy, problems: Sequence[Problem], folder: Path) -> list[Solution]:
+    """The solutions of all seeds: each has its part of the problems, and its own draws."""
+    made: list[Solution] = []
+    for seed in range(SEEDS):
+        out, part = folder / f"solutions-{seed}.jsonl", problems[seed::SEEDS]
+        sample_stage(SampleConfig(n=SOLUTIONS, seed=seed), policy, part, exact_verifier, out, quiet=True)
+        made += read_solutions(out)
+    return made
+
+
+def labelled(policy: Policy, problems: Sequence[Problem], solutions: Sequence[Solution], folder: Path) -> list[Result]:
+    """Every rule on the same solutions. A draw that several rules read is written once, for the first of them; each
+    rule's seconds are its share, by tokens, of what all the writing took, and what its own bookkeeping took."""
+    found: list[Result] = []
+    with Ledger(folder / "draws.ledger", {"stage": "bench"}) as ledger:
+        for config in RULES.values():
+            work = Work(config, policy, problems, solutions, exact_verifier)
+            started, draws = time.perf_counter(), work.draws(ledger)
+            had = draws.seconds
+            rows = work.label(work.used, draws, quiet=True)
+            own = time.perf_counter() - started - (draws.seconds - had)
+            found.append(Result(rows, draws.rollouts, draws.tokens, own))
+    writing = draws.seconds / found[0].tokens.total()
+    return [replace(one, seconds=one.seconds + writing * one.tokens.total()) for one in found]
+
+
+def f1_parts(solutions: Sequence[Solution], labels: Sequence[Labels], names: Sequence[str]) -> Floats:
+    """For each problem: erroneous solutions, hits among them, sound ones, hits among them (problems x 4)."""
+    sums, index = np.zeros((len(names), 4)), {name: place for place, name in enumerate(names)}
+    for solution, row in zip(solutions, labels, strict=True):
+        error = first_error(check(solution.prefix))
+        hit = row.error_known and row.error == error
+        sums[index[solution.prefix.problem_id], [0, 1] if error is not None else [2, 3]] += 1, hit
+    return sums
+
+
+def f1(sums: Floats) -> Floats:
+    """F1 of rows of (erroneous, hits, sound, hits)."""
+    errors, sound = sums[..., 1] / sums[..., 0], sums[..., 3] / sums[..., 2]
+    return np.asarray(2 * errors * sound / (errors + sound))
+
+
+def interval(value: float, drawn: Floats) -> str:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def table(title: str, problems: Sequence[Problem], solutions: Sequence[Solution], results: dict[str, Result]) -> None:
+    """A row a rule. Intervals are bootstraps over problems, the same resamples for all rules."""
+    names = [problem.id for problem in problems]
+    weights = np.random.default_rng(0).multinomial(len(names), [1 / len(names)] * len(names), size=2000)
+    base = results[BASE]
+    base_f1 = f1_parts(solutions, base.labels, names)
+    base_tokens = np.array([base.tokens[name] for name in names])
+    print(f"\n{title}: {len(solutions)} solutions of {len(names)} problems")
+    print(
+        f"{'rule':30}{'F1':>21}{'by seed':>19}{'minus ' + BASE:>25}{'known':>7}{'rollouts':>10}{'tokens':>8}"
+        f"{'times fewer tokens':>24}{'seconds':>9}"
+    )
+    for name, one in results.items():
+        parts = f1_parts(solutions, one.labels, names)
+        tokens = np.array([one.tokens[problem] for problem in names])
+        seeds = " ".join(f"{f1(parts[seed::SEEDS].sum(axis=0)):.3f}" for seed in range(SEEDS))
+        score, reference = f1(weights @ parts), f1(weights @ base_f1)
+        ratio = base_tokens.sum() / tokens.sum()
+        low, high = np.quantile((weights @ base_tokens) / (weights @ tokens), [0.025, 0.975])
+        value = float(f1(parts.sum(axis=0)))
+        known = sum(row.error_known for row in one.labels) / len(solutions)
+        print(
+            f"{name:30}{interval(value, score):>21}{seeds:>19}"
+            f"{interval(value - float(f1(base_f1.sum(axis=0))), score - reference):>25}{known:>7.3f}"
+            f"{one.rollouts.total() / len(solutions):>10.1f}{one.tokens.total() / len(solutions):>8.0f}"
+            f"{f'{ratio:.1f} [{low:.1f}, {high:.1f}]':>24}{one.seconds:>9.1f}",
+            flush=True,
+        )
+
+
+def decisions(
+    name: str, config: LabelConfig, policy: MarkovPolicy, solutions: Sequence[Solution], labels: Sequence[Labels]
+) -> None:
+    """How often a test's decisions differ from the exact V < V0 / 2, by tenths of the estimated start rate."""
+    seen: list[tuple[float, bool, bool]] = []
+    masked = replace(config, undecided="mask")
+    for solution, row in zip(solutions, labels, strict=True):
+        rule, start = masked.stopping_rule(row.start), policy.value(solution.prefix.first(0))
+        rate = (row.start.good + 1) / (row.start.tried + 2)
+        for k, tally in enumerate(row.tallies[:-1], start=1):
+            alive = rule.alive(tally)
+            if alive is not None:
+                seen.append((rate, alive, policy.value(solution.prefix.first(k)) >= start / 2))
+    seen.sort(key=lambda one: one[0])
+    print(f"\n{name}: decided steps against exact values; nominal {config.nominal} each way")
+    print(f"{'start rate':>14}{'steps':>8}{'alive called dead':>30}{'dead called alive':>30}")
+    for tenth in range(10):
+        part = seen[len(seen) * tenth // 10 : len(seen) * (tenth + 1) // 10]
+        if not part:
+            continue
+        wrong = [
+            wilson(sum(said != truth for said, truth in rows), len(rows))
+            for rows in ([(s, t) for _, s, t in part if t], [(s, t) for _, s, t in part if not t])
+        ]
+        shown = "".join(f"{one!s:>30}" for one in wrong)
+        print(f"{part[0][0]:>7.2f}-{part[-1][0]:.2f} {len(part):>8}{shown}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problems", type=int, default=180, help="of all seeds together")
+    asked = parser.parse_args()
+    policy = MarkovPolicy()
+    problems = load("train", asked.problems)
+    writers: dict[str, Policy] = {"no shared steps": Unshared(policy), "steps shared as they come": policy}
+    for title, writer in writers.items():
+        with tempfile.TemporaryDirectory() as name:
+            solutions = sampled(writer, problems, Path(name))
+            results = dict(zip(RULES, labelled(writer, problems, solutions, Path(name)), strict=True))
+        table(title, problems, solutions, results)
+        for rule in ("bisection, sprt", "bisection, posterior"):
+            decisions(rule, RULES[rule], policy, solutions, results[rule].labels)
+
+
+if __name__ == "__main__":
+    main()

@@ -106,6 +106,7 @@ def solve(
                     answer=read(w.text),
                 )
                 for draw, w in enumerate(written)
+                if w.finish != "failed"
             ]
             scores = scorer.score([solution.prefix for solution in solutions])
             solved.append(pick([Candidate(*pair) for pair in zip(solutions, scores, strict=True)], chooser))

@@ -14,6 +14,7 @@ from gradatim.core import Continuation, Policy, Problem, Solution, Splitter, Ver
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.progress import progress
 from gradatim.records import write_solutions
+from gradatim.solutions.gaps import fill
 from gradatim.solutions.ledger import Ledger, ledger_path
 from gradatim.solutions.verifying import verify_all
 from gradatim.steps import SPLITTERS
@@ -57,29 +58,18 @@ def sample_stage(
     of work in flight lies beside `out` and is deleted at the end. A text that was cut off is counted as `truncated`,
     and one without an answer as `unread`; both have the verdict "unparsed", since neither was found to be wrong. So
     has a text whose check failed (it timed out), counted as `check_failed`. Problems without a gold answer get no
-    verdict. A batch whose policy failed (BackendError) is left out and counted, and the ledger stays, so that another
-    call fills the gap.
+    verdict. A draw that the policy could not have (finish "failed"), or a batch of them (BackendError), is left out and
+    counted as `not_written` with the reason, and the ledger stays, so that another call fills the gap.
     """
     started = time.perf_counter()
     _check_ids(problems)
     units = list(_units(config, problems))
     splitter = SPLITTERS[config.splitter]
     with Ledger(ledger_path(out), _identity(config, policy, problems)) as ledger:
-        resumed, failures = ledger.count(), Counter[str]()
-        missing = ledger.missing(len(units))
-        with progress("sample", sum(map(len, (units[index] for index in missing))), "solutions", quiet=quiet) as shown:
-            for index in missing:
-                try:
-                    texts = _write(policy, problems, units[index], config.seed)
-                except BackendError as error:
-                    failures[str(error)] += len(units[index])
-                    shown.advance(len(units[index]))
-                    continue
-                rows = _read(problems, units[index], texts, verifier)
-                ledger.record(index, rows)
-                shown.advance(len(rows), tokens=sum(row["tokens"] for row in rows))
+        resumed = ledger.count()
+        failures = _work(config, policy, problems, units, verifier, ledger, quiet)
         tallied: Counter[str] = Counter()
-        write_solutions(out, _solutions(ledger, units, problems, policy.name, splitter, tallied))
+        write_solutions(out, _solutions(ledger, units, problems, policy.name, splitter, tallied, failures))
         if not failures:
             ledger.remove()
     verdicts = {str(verdict): tallied[verdict] for verdict in Verdict}
@@ -134,32 +124,84 @@ def _identity(config: SampleConfig, policy: Policy, problems: Sequence[Problem])
     return {"stage": "sample", "policy": policy.name, "problems": state.hexdigest(), **asdict(config)}
 
 
+def _work(
+    config: SampleConfig,
+    policy: Policy,
+    problems: Sequence[Problem],
+    units: Sequence[_Unit],
+    verifier: Verifier,
+    ledger: Ledger,
+    quiet: bool,
+) -> Counter[str]:
+    """Do the units that are missing in the ledger, and fill the gaps in the others; returns how many solutions of whole
+    units could not be written, by reason."""
+    missing = ledger.missing(len(units))
+    gaps = {index: rows for index, rows in ledger.done() if any("error" in row for row in rows)}
+    work = sum(len(units[index]) for index in missing) + sum("error" in row for rows in gaps.values() for row in rows)
+    failures: Counter[str] = Counter()
+    with progress("sample", work, "solutions", quiet=quiet) as shown:
+        for index in missing:
+            try:
+                texts = _write(policy, problems, units[index], config.seed)
+            except BackendError as error:
+                failures[str(error)] += len(units[index])
+                shown.advance(len(units[index]))
+                continue
+            rows = _read(_made(problems, units[index], texts), verifier)
+            ledger.record(index, rows)
+            shown.advance(len(rows), tokens=sum(row["tokens"] for row in rows))
+        for index, rows in gaps.items():
+            ledger.amend(index, _fill(policy, problems, units[index], rows, config.seed, verifier))
+            shown.advance(sum("error" in row for row in rows))
+    return failures
+
+
 def _write(policy: Policy, problems: Sequence[Problem], unit: _Unit, seed: int) -> list[list[Continuation]]:
     return policy.write([problems[place].start() for place in unit.places], draws=unit.draws, seed=seed)
 
 
-def _read(
-    problems: Sequence[Problem], unit: _Unit, texts: Sequence[Sequence[Continuation]], verifier: Verifier
-) -> list[dict[str, Any]]:
-    """One row a solution, for the ledger: text, finish, tokens, answer, verdict, whether its check failed."""
-    made = [
+_Made = list[tuple[Problem, int, Continuation]]
+"""Problem, draw and what was written, in the order of the unit."""
+
+
+def _made(problems: Sequence[Problem], unit: _Unit, texts: Sequence[Sequence[Continuation]]) -> _Made:
+    return [
         (problems[place], draw, text)
         for place, row in zip(unit.places, texts, strict=True)
         for draw, text in zip(unit.draws, row, strict=True)
     ]
-    asked = [
-        (problem, text.text) for problem, _, text in made if text.finish != "length" and problem.answer is not None
-    ]
+
+
+def _read(made: _Made, verifier: Verifier) -> list[dict[str, Any]]:
+    """One row a solution, for the ledger: text, finish, tokens, answer, verdict, whether its check failed; or why there is
+    none."""
+    whole = ("stop", "step")
+    asked = [(problem, text.text) for problem, _, text in made if text.finish in whole and problem.answer is not None]
     verdicts = iter(verify_all(verifier, asked))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for problem, draw, text in made:
+        row = {"problem": problem.id, "draw": draw, "text": text.text, "finish": text.finish, "tokens": text.tokens}
+        if text.finish == "failed":
+            rows.append({**row, "error": text.error})
+            continue
         cut = text.finish == "length"
         verdict = None if problem.answer is None else Verdict.UNPARSED if cut else next(verdicts)
         failed = problem.answer is not None and verdict is None
         answer = None if cut else read_answer(text.text)
-        row = {"problem": problem.id, "draw": draw, "text": text.text, "finish": text.finish, "tokens": text.tokens}
         rows.append({**row, "answer": answer, "verdict": Verdict.UNPARSED if failed else verdict, "failed": failed})
     return rows
+
+
+def _fill(
+    policy: Policy, problems: Sequence[Problem], unit: _Unit, rows: list[dict[str, Any]], seed: int, verifier: Verifier
+) -> list[dict[str, Any]]:
+    """The rows of a unit with its failed draws asked for once more; what fails again stays as it is."""
+    at = [(place, draw) for place in unit.places for draw in unit.draws]
+    gaps = [pair for pair, row in zip(at, rows, strict=True) if "error" in row]
+    filled = fill(policy, [(problems[place].start(), draw) for place, draw in gaps], seed)
+    made = [(problems[place], draw, text) for (place, draw), text in zip(gaps, filled, strict=True)]
+    new = dict(zip(gaps, _read(made, verifier), strict=True))
+    return [new.get(pair, row) for pair, row in zip(at, rows, strict=True)]
 
 
 def _solutions(
@@ -169,12 +211,16 @@ def _solutions(
     author: str,
     splitter: Splitter,
     tallied: Counter[str],
+    failures: Counter[str],
 ) -> Iterator[Solution]:
-    """All recorded solutions, by problem and draw; `tallied` is filled on the way."""
+    """All recorded solutions, by problem and draw; `tallied` and `failures` (by reason) are filled on the way."""
     for index, rows in ledger.done():
         unit = units[index]
         owners = (problems[place] for place in unit.places for _ in unit.draws)
         for problem, row in zip(owners, rows, strict=True):
+            if "error" in row:
+                failures[row["error"]] += 1
+                continue
             prefix = problem.start()
             for step in splitter(row["text"]):
                 prefix = prefix.then(step)

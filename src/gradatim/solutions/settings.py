@@ -1,15 +1,17 @@
-"""How a local policy writes: everything that its texts depend on besides weights, seed, prefix and draw."""
+"""How a policy writes: everything that its texts depend on besides weights, seed, prefix and draw; and where it is."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from gradatim.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySettings:
-    """Settings of a transformers policy on this machine."""
+    """Settings of a policy; the last three are of one on this machine only."""
 
     temperature: float = 1.0
     """Divides the logits; 0 always takes the likeliest token, so that all draws are alike."""
@@ -40,3 +42,65 @@ class PolicySettings:
             raise ConfigError(
                 f"prompt_template={self.prompt_template!r}; expected 'auto', 'chat' or a text with one {{prompt}}"
             )
+
+
+PLAIN_SAMPLING = '{"top_k": -1, "min_p": 0, "repetition_penalty": 1}'
+"""Turns off what vLLM, SGLang and llama.cpp would otherwise add to temperature and top_p of their own accord (llama.cpp
+keeps 40 tokens and min_p .05; the others follow the model's generation_config.json)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointSettings:
+    """How a policy behind an OpenAI-compatible server is reached and asked."""
+
+    served_model: str | None = None
+    """Policy at a URL: the model's name on the server; where none is given, the only one it serves."""
+    api: Literal["chat", "completions"] = "chat"
+    """Policy at a URL: "chat" continues an assistant turn in the server's chat template, "completions"
+    continues plain text."""
+    tokenizer: str | None = None
+    """Policy at a URL: the model's tokenizer (a folder or hub name), to count tokens where the server's counts
+    are missing or wrong; with --api completions also to send token ids, so that no text becomes a control token."""
+    api_key_env: str | None = None
+    """Policy at a URL: the environment variable that holds the key."""
+    concurrency: int = 32
+    """Policy at a URL: requests under way at a time."""
+    timeout: float = 300.0
+    """Policy at a URL: seconds until a request without an answer is given up, and the longest wait that a
+    server may ask for."""
+    tries: int = 6
+    """Policy at a URL: how often a request is sent before its draw counts as failed."""
+    backoff: float = 1.0
+    """Policy at a URL: seconds before the second try at most; doubles with every further one."""
+    request_extra: str = PLAIN_SAMPLING
+    """Policy at a URL: a JSON object that is added to every request. The default turns off what a server would
+    add to temperature and top_p; '{}' is for servers that know no more than these."""
+
+    def __post_init__(self) -> None:
+        if self.api not in ("chat", "completions"):
+            raise ConfigError(f"api={self.api!r}; expected chat or completions")
+        if self.concurrency < 1 or self.tries < 1:
+            raise ConfigError(f"concurrency={self.concurrency}, tries={self.tries}; expected at least 1 of each")
+        if not (0 < self.timeout < float("inf") and 0 <= self.backoff < float("inf")):
+            raise ConfigError(
+                f"timeout={self.timeout}, backoff={self.backoff}; expected finite seconds, timeout above 0"
+            )
+        self.extra()
+
+    def extra(self) -> dict[str, Any]:
+        """`request_extra` as an object; ConfigError if it is none, or sets what is ours to set."""
+        try:
+            extra = json.loads(self.request_extra)
+        except ValueError as error:
+            raise ConfigError(f"request_extra={self.request_extra!r} is not JSON ({error})") from None
+        if not isinstance(extra, dict):
+            raise ConfigError(f"request_extra={self.request_extra!r}; expected a JSON object")
+        if ours := sorted(extra.keys() & _OURS):
+            raise ConfigError(f"request_extra sets {', '.join(ours)}; each has a setting of its own, or is always ours")
+        return extra
+
+
+_OURS = {
+    *("model", "prompt", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "best_of", "stream", "echo"),
+    *("continue_final_message", "add_generation_prompt"),
+}

@@ -1,0 +1,300 @@
+"""A model behind an OpenAI-compatible server as a Policy."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from gradatim.core import Continuation, Prefix, Splitter, seed_for
+from gradatim.errors import BackendError, ConfigError
+from gradatim.solutions.endpoint.asking import Asker, Failure, Question, check_status
+from gradatim.solutions.endpoint.replies import Mark, Refused, Reply, TryAgain, read_reply
+from gradatim.solutions.settings import EndpointSettings, PolicySettings
+from gradatim.steps import by_line
+
+if TYPE_CHECKING:
+    from gradatim.solutions.local.text import TextCodec
+
+REMEMBERED = 1 << 16
+"""Answers whose marks are kept, to see whether a server repeats one."""
+
+
+def load_endpoint(
+    url: str,
+    settings: PolicySettings | None = None,
+    endpoint: EndpointSettings | None = None,
+    *,
+    splitter: Splitter = by_line,
+) -> EndpointPolicy:
+    """A policy from the base URL of a server ("http://localhost:8000/v1").
+
+    Where `endpoint.served_model` is None the server is asked which it serves; ConfigError unless it is exactly one.
+    """
+    endpoint = endpoint or EndpointSettings()
+    url = base_url(url)
+    model = endpoint.served_model or _only_model(url, endpoint)
+    codec = None
+    if endpoint.tokenizer is not None:
+        from gradatim.backbones import load_tokenizer
+        from gradatim.solutions.local.text import TextCodec
+
+        template = (settings or PolicySettings()).prompt_template
+        codec = TextCodec(load_tokenizer(endpoint.tokenizer), template)
+    return EndpointPolicy(url, model, settings, endpoint, codec=codec, splitter=splitter)
+
+
+_Job = tuple[int, int]
+"""Place of the prefix in the call, and draw."""
+
+
+class EndpointPolicy:
+    """Writes with a model behind an OpenAI-compatible server.
+
+    Every draw is a request of its own, with one choice and a seed made of (seed, prefix, draw): what several choices of
+    one request have to do with a seed differs from server to server (consecutive seeds, or the same text n times), and
+    so does whether their tokens are counted. Servers share the prompt's computation between requests by themselves.
+
+    The law of `Policy` holds as far as the server keeps it: vLLM and llama.cpp honour seeds up to float rounding, which
+    changes with what else they compute; hosted services try to; SGLang's OpenAI interface has ignored them. Where seeds
+    are ignored a draw that is asked for again is another one; what the ledger has recorded is not asked for again.
+    `report` counts the prefixes whose draws are all alike: many of them mean that draws are copies, no evidence.
+
+    A draw that can't be had has finish "failed" and its reason in `error`. Not safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        settings: PolicySettings | None = None,
+        endpoint: EndpointSettings | None = None,
+        *,
+        codec: TextCodec | None = None,
+        splitter: Splitter = by_line,
+    ) -> None:
+        """`model` is the name on the server; `codec` counts tokens and, with the completions interface, makes the token
+        ids that are sent.
+
+        ConfigError for settings that need a tokenizer where there is none, and for a key that is not set.
+        """
+        self.settings, self.endpoint = settings or PolicySettings(), endpoint or EndpointSettings()
+        self.model, self.codec, self.splitter = model, codec, splitter
+        self._template = _template(self.settings.prompt_template, self.endpoint.api, codec)
+        path = "/chat/completions" if self.endpoint.api == "chat" else "/completions"
+        self._counts: Counter[str] = Counter()
+        self._asker = Asker(base_url(url) + path, _headers(self.endpoint), self.endpoint, self._counts)
+        self._marks: OrderedDict[Mark, bytes] = OrderedDict()
+        self._shared: set[Mark] = set()
+
+    @property
+    def name(self) -> str:
+        """Model and the settings that its texts depend on; not the URL, for a model may move."""
+        ours, theirs = self.settings, self.endpoint
+        splitter = getattr(self.splitter, "__name__", type(self.splitter).__name__)
+        made = (
+            f"t={ours.temperature:g} top_p={ours.top_p:g} max={ours.max_new_tokens} {self._template_name()} {splitter}"
+        )
+        extra = blake2b(repr(sorted(theirs.extra().items())).encode(), digest_size=2).hexdigest()
+        return f"{self.model}@{theirs.api} {made} {extra}"
+
+    def write(
+        self, prefixes: Sequence[Prefix], *, draws: range, one_step: bool = False, seed: int = 0
+    ) -> list[list[Continuation]]:
+        """For each prefix a list with one continuation a draw; see the law of `Policy`, and the class for its limits.
+
+        With `one_step` the whole text is written, and cut after its first step. BackendError if no draw at all could be
+        had; ConfigError if the server refuses the key, the path or the model.
+        """
+        jobs = [(place, draw) for place in range(len(prefixes)) for draw in draws]
+        found = self._ask_all(prefixes, jobs, seed)
+        rows = [
+            [self._continuation(found[place, draw], prefix, one_step) for draw in draws]
+            for place, prefix in enumerate(prefixes)
+        ]
+        failed = Counter(text.error for row in rows for text in row if text.finish == "failed")
+        self._counts["failed"] += failed.total()
+        if jobs and failed.total() == len(jobs):
+            raise BackendError(f"{self._asker.url}: {failed.most_common(1)[0][0]}")
+        for row in rows:
+            self._note_alike([text for text in row if text.finish != "failed"])
+        return rows
+
+    def report(self) -> dict[str, Any]:
+        """What happened so far, in counts, and `notes`: what in them casts doubt on the texts."""
+        names = ("requests", "retries", "failed", "uncounted", "surplus_choices", "repeated_answers")
+        doubts = ("began_again", "doubled_space", "several_draws", "all_alike")
+        counts = {name: self._counts[name] for name in (*names, *doubts)}
+        return {**counts, "notes": _notes(self._counts)}
+
+    def _ask_all(self, prefixes: Sequence[Prefix], jobs: Sequence[_Job], seed: int) -> dict[_Job, Reply | Failure]:
+        """The outcome of every job. An answer that the server gave to two questions is believed of neither: both are
+        asked again, as often as any."""
+        found: dict[_Job, Reply | Failure] = {}
+        left = list(jobs)
+        for _ in range(self.endpoint.tries):
+            self._shared.clear()
+            self._asker.ask_all(self._questions(prefixes, left, seed, found))
+            left = [job for job in left if isinstance(reply := found[job], Reply) and reply.mark in self._shared]
+            if not left:
+                return found
+        return {**found, **dict.fromkeys(left, Failure("the server gave one answer to several requests"))}
+
+    def _questions(
+        self, prefixes: Sequence[Prefix], jobs: Sequence[_Job], seed: int, found: dict[_Job, Reply | Failure]
+    ) -> Iterator[Question[Reply]]:
+        for place, some in groupby(jobs, key=lambda job: job[0]):
+            prefix = prefixes[place]
+            shared, key = self._body(prefix), (prefix.problem_id, prefix.prompt, prefix.text)
+            for job in some:
+                own = seed_for(seed, "endpoint", *key, job[1])
+                asked = blake2b(repr((key, own)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+                yield Question(
+                    {**shared, "seed": own}, partial(self._read, asked), partial(found.__setitem__, job), own
+                )
+
+    def _body(self, prefix: Prefix) -> dict[str, Any]:
+        """The request without its seed."""
+        ours = self.settings
+        body = {
+            "model": self.model,
+            "temperature": ours.temperature,
+            "top_p": ours.top_p,
+            "max_tokens": ours.max_new_tokens,
+            "n": 1,
+            "stream": False,
+            **self.endpoint.extra(),
+        }
+        if self.endpoint.api == "completions":
+            if self.codec is not None:
+                return {**body, "prompt": self.codec.encode(prefix)}
+            return {**body, "prompt": self._template.replace("{prompt}", prefix.prompt) + prefix.text}
+        user = {"role": "user", "content": self._template.replace("{prompt}", prefix.prompt)}
+        if not prefix.steps:
+            return {**body, "messages": [user]}
+        # Both flags, for vLLM refuses the first without the second; servers that know neither continue a last turn of the
+        # assistant by themselves, or answer 400.
+        going_on = {"continue_final_message": True, "add_generation_prompt": False}
+        return {**body, **going_on, "messages": [user, {"role": "assistant", "content": prefix.text}]}
+
+    def _read(self, asked: bytes, data: Any) -> Reply:
+        """The reply; `TryAgain` if the server gave the same answer, by its id, to another question before."""
+        reply = read_reply(data, self.endpoint.api, self.settings.max_new_tokens)
+        if reply.mark is not None:
+            if self._marks.setdefault(reply.mark, asked) != asked:
+                self._shared.add(reply.mark)
+                self._counts["repeated_answers"] += 1
+                raise TryAgain("the server gave one answer to several requests")
+            if len(self._marks) > REMEMBERED:
+                self._marks.popitem(last=False)
+        return reply
+
+    def _continuation(self, outcome: Reply | Failure, prefix: Prefix, one_step: bool) -> Continuation:
+        if isinstance(outcome, Failure):
+            return Continuation("", "failed", 0, outcome.reason)
+        text, finish = outcome.text, outcome.finish
+        tokens = outcome.tokens if self.codec is None else _count(self.codec, text) + (finish == "stop")
+        self._counts["uncounted"] += tokens is None
+        self._counts["surplus_choices"] += outcome.surplus
+        self._counts["began_again"] += bool(prefix.text.strip()) and text.startswith(prefix.text)
+        self._counts["doubled_space"] += prefix.text[-1:].isspace() and text[:1].isspace()
+        steps = self.splitter(text) if one_step and text else ()
+        if len(steps) > 1:
+            return Continuation(steps[0].text, "step", tokens or 0)
+        return Continuation(text, finish, tokens or 0)
+
+    def _note_alike(self, texts: Sequence[Continuation]) -> None:
+        if self.settings.temperature > 0 and len(texts) > 1:
+            self._counts["several_draws"] += 1
+            self._counts["all_alike"] += len({text.text for text in texts}) == 1
+
+    def _template_name(self) -> str:
+        if self.codec is not None and self.endpoint.api == "completions":
+            shown = self.codec.template
+            return f"{shown if shown == 'chat' else _digest(shown)}-ids"
+        return _digest(self._template)
+
+
+def _count(codec: TextCodec, text: str) -> int:
+    """Tokens of a text as this tokenizer cuts it; the model may have cut it otherwise while it wrote."""
+    return len(codec.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=2).hexdigest()
+
+
+def _notes(counts: Mapping[str, int]) -> list[str]:
+    written = counts["requests"] - counts["retries"] - counts["failed"]
+    notes = []
+    if counts["several_draws"] >= 8 and counts["all_alike"] > 0.9 * counts["several_draws"]:
+        notes.append(
+            f"all draws were the same text for {counts['all_alike']} of {counts['several_draws']} prefixes: does the "
+            "server ignore seeds? Copies of one draw are no evidence"
+        )
+    if counts["began_again"] > 0.1 * written:
+        notes.append(
+            f"{counts['began_again']} texts began again with the steps that they should go on from: the server does not "
+            "continue the assistant's turn; use the completions interface"
+        )
+    if counts["doubled_space"] > 0.1 * written:
+        notes.append(
+            f"{counts['doubled_space']} texts began with white space after a step that ended with it: the chat template "
+            "seems to cut the end of the assistant's turn; use the completions interface"
+        )
+    if counts["uncounted"]:
+        notes.append(f"{counts['uncounted']} texts without a token count count as 0; name the model's tokenizer")
+    return notes
+
+
+def _template(asked: str, api: str, codec: TextCodec | None) -> str:
+    """The text with {prompt} in it that we fill ourselves."""
+    if api == "chat":
+        return "{prompt}" if asked in ("auto", "chat") else asked
+    if asked == "chat" and codec is None:
+        raise ConfigError("prompt_template='chat' with api=completions needs the model's tokenizer, or use api=chat")
+    return "{prompt}\n" if asked in ("auto", "chat") else asked
+
+
+def base_url(url: str) -> str:
+    """The URL without a slash at its end, with /v1 where it has no path; ConfigError if it can't be one."""
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise ConfigError(f"{url!r} is no URL ({error})") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        raise ConfigError(f"{url!r}; expected a base URL like http://localhost:8000/v1")
+    if parsed.userinfo:
+        raise ConfigError("the URL holds a password, which would end up in records; give the key by api_key_env")
+    found = url.rstrip("/")
+    return found if parsed.path.strip("/") else found + "/v1"
+
+
+def _headers(endpoint: EndpointSettings) -> dict[str, str]:
+    if endpoint.api_key_env is None:
+        return {}
+    key = os.environ.get(endpoint.api_key_env, "").strip()
+    if not key:
+        raise ConfigError(f"the environment variable {endpoint.api_key_env} holds no key")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _only_model(url: str, endpoint: EndpointSettings) -> str:
+    try:
+        response = httpx2.get(f"{url}/models", headers=_headers(endpoint), timeout=endpoint.timeout)
+        check_status(f"{url}/models", response)
+        names = [str(card["id"]) for card in response.json()["data"]]
+    except (httpx2.RequestError, TryAgain) as error:
+        raise BackendError(f"{url}: no answer ({error}); is the server running?") from None
+    except (Refused, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{url} does not say which models it serves ({error}); name one") from None
+    if len(names) != 1:
+        shown = ", ".join(names[:10]) or "none"
+        raise ConfigError(f"{url} serves {len(names)} models ({shown}); say which one with served_model")
+    return names[0]

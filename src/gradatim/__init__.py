@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gradatim.errors import GradatimError as GradatimError
     from gradatim.problems.sources import load_problems as load_problems
     from gradatim.score.engine import load as load
+    from gradatim.solutions.endpoint.policy import load_endpoint as load_endpoint
     from gradatim.solutions.local.policy import load_policy as load_policy
     from gradatim.solve import best_of as best_of
     from gradatim.steps import by_blank_line as by_blank_line
@@ -52,6 +53,7 @@ _HOME = {
     "by_blank_line": "steps",
     "by_line": "steps",
     "load": "score.engine",
+    "load_endpoint": "solutions.endpoint.policy",
     "load_policy": "solutions.local.policy",
     "load_problems": "problems.sources",
 }
@@ -74,6 +76,7 @@ __all__ = [
     "by_blank_line",
     "by_line",
     "load",
+    "load_endpoint",
     "load_policy",
     "load_problems",
 ]

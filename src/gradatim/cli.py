@@ -9,30 +9,34 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import typer
 
 from gradatim import records, runs
 from gradatim.choose import ChooseConfig, choose_stage, table
-from gradatim.core import Problem, Reduction, Scorer, Verifier
+from gradatim.choose.nested import NestedConfig, nested_stage
+from gradatim.core import Policy, Problem, Reduction, Scorer, Verifier
 from gradatim.errors import ConfigError, GradatimError, InputError
 from gradatim.evaluate.processbench import ProcessBenchConfig, processbench_stage
 from gradatim.flags import Interrupted, command
-from gradatim.labels.rollouts import LabelConfig, label_stage
+from gradatim.labels.forecast import forecast_stage
+from gradatim.labels.rollouts import label_stage
+from gradatim.labels.rules import LabelConfig
 from gradatim.problems.sources import load_problems
-from gradatim.score.stage import ScoreConfig, score_stage
+from gradatim.score.opening import Opening
+from gradatim.score.recorded import CombineConfig, combine_stage
+from gradatim.score.stage import CountingScorer, ScoreConfig, cost_lines, score_stage
+from gradatim.solutions.opening import notes, open_policy, served
 from gradatim.solutions.sample import SampleConfig, sample_stage
-from gradatim.solutions.settings import PolicySettings
+from gradatim.solutions.settings import EndpointSettings, PolicySettings
 from gradatim.solve import as_json as solved_json
 from gradatim.solve import solve as solve_problems
 from gradatim.steps import SPLITTERS, audit
 from gradatim.train.config import TrainConfig
 from gradatim.verify.answers import VerifierName, verifier_for
 from gradatim.verify.gold import VerifyConfig, verify_stage
-
-if TYPE_CHECKING:
-    from gradatim.solutions.local.policy import LocalPolicy
+from gradatim.view.explain import ExplainConfig, explain_stage, told
 
 HELP = """Train, use and distrust reward models for reasoning.
 
@@ -154,9 +158,9 @@ class SolveFlags:
     problems: str
     """A source of problems (a file, gsm8k:PATH, lab:test:3, ...), or "-" for questions on standard input, one a line."""
     policy: str = "lab"
-    """The language model that writes: a folder, a hub name, "smollm2" or "lab"."""
+    """The language model that writes: a folder, a hub name, "smollm2", "lab" or the URL of an OpenAI-compatible server."""
     model: str = "lab"
-    """The reward model that chooses: a folder, a run, or "lab"."""
+    """The reward model that chooses: a folder, a run, a name on the hub, or "lab"."""
     n: int = 16
     """Solutions to sample for each problem."""
     chooser: Literal["best_of_n", "weighted_majority"] = "best_of_n"
@@ -171,8 +175,16 @@ class SolveFlags:
     """With the problem and the draw it decides every text."""
 
 
-@command(app, "solve", SolveFlags, PolicySettings, arguments=("problems",))
-def solve_command(flags: SolveFlags, settings: PolicySettings, *, as_json: bool, quiet: bool) -> None:
+@command(app, "solve", SolveFlags, PolicySettings, EndpointSettings, Opening, arguments=("problems",))
+def solve_command(
+    flags: SolveFlags,
+    settings: PolicySettings,
+    endpoint: EndpointSettings,
+    opening: Opening,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Sample n solutions of each problem, score them, and give the best answer with its score and the runners-up."""
     from gradatim.score.engine import load
 
@@ -180,7 +192,8 @@ def solve_command(flags: SolveFlags, settings: PolicySettings, *, as_json: bool,
     splitter = SPLITTERS.get(flags.splitter)
     if splitter is None:
         raise ConfigError(f"--splitter {flags.splitter!r}; expected one of {', '.join(sorted(SPLITTERS))}")
-    policy, scorer = _policy(flags.policy, settings, flags.splitter), load(flags.model, reduction=flags.reduction)
+    policy = open_policy(flags.policy, settings, endpoint, splitter=splitter)
+    scorer = load(flags.model, reduction=flags.reduction, **opening.asked())
     solved = solve_problems(
         problems, policy, scorer, n=flags.n, seed=flags.seed, chooser=flags.chooser, splitter=splitter, quiet=quiet
     )
@@ -199,10 +212,8 @@ def _questions() -> list[Problem]:
     return [Problem(id=f"question-{i}", prompt=line) for i, line in enumerate(lines)]
 
 
-def _policy(name: str, settings: PolicySettings, splitter: str) -> LocalPolicy:
-    from gradatim.solutions.local.policy import load_policy
-
-    return load_policy(name, settings, splitter=SPLITTERS[splitter])
+def _noted(human: str, policy: Policy, result: Mapping[str, Any]) -> str:
+    return "\n".join([human, *(f"note: {line}" for line in notes(policy, result["not_written"]))])
 
 
 # sample, label
@@ -217,7 +228,7 @@ class Sources:
     out: str
     """Where to write."""
     policy: str = "lab"
-    """The language model that writes: a folder, a hub name, "smollm2" or "lab"."""
+    """The language model that writes: a folder, a hub name, "smollm2", "lab" or the URL of an OpenAI-compatible server."""
     verifier: Literal["auto", "math", "exact", "choice"] = "auto"
     """How answers are checked; "auto": exact in the lab, by mathematics elsewhere."""
     limit: int | None = None
@@ -233,18 +244,24 @@ def _verifier(flags: Sources, problems: Sequence[Problem]) -> Verifier:
     return verifier_for(name)
 
 
-@command(app, "sample", Sources, SampleConfig, PolicySettings, arguments=("source",))
+@command(app, "sample", Sources, SampleConfig, PolicySettings, EndpointSettings, arguments=("source",))
 def sample_command(
-    flags: Sources, config: SampleConfig, settings: PolicySettings, *, as_json: bool, quiet: bool
+    flags: Sources,
+    config: SampleConfig,
+    settings: PolicySettings,
+    endpoint: EndpointSettings,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Sample n solutions of each problem, split them into steps, read and verify their answers. Resumes."""
     drops: Counter[str] = Counter()
     problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
-    policy = _policy(flags.policy, settings, config.splitter)
+    policy = open_policy(flags.policy, settings, endpoint, splitter=SPLITTERS[config.splitter])
     result = sample_stage(config, policy, problems, _verifier(flags, problems), flags.out, quiet=quiet)
     verdicts = ", ".join(f"{count} {name}" for name, count in result["verdicts"].items())
     human = f"{result['solutions']} solutions of {result['problems']} problems: {verdicts}\nwritten to {result['path']}"
-    _print({**result, "dropped": dict(drops)}, as_json, human)
+    _print({**result, **served(policy), "dropped": dict(drops)}, as_json, _noted(human, policy, result))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,17 +270,35 @@ class LabelFlags(Sources):
 
     solutions: str
     """The solutions to label, as `gradatim sample` writes them."""
+    forecast: bool = False
+    """Label a pilot only, and say with intervals what all of it will cost; the same command without it goes on from
+    there."""
+    pilot: int = 32
+    """Problems in the pilot of a forecast."""
+    price: float | None = None
+    """Money for a million written tokens, for a forecast."""
 
 
-@command(app, "label", LabelFlags, LabelConfig, PolicySettings, arguments=("source", "solutions"))
+@command(app, "label", LabelFlags, LabelConfig, PolicySettings, EndpointSettings, arguments=("source", "solutions"))
 def label_command(
-    flags: LabelFlags, config: LabelConfig, settings: PolicySettings, *, as_json: bool, quiet: bool
+    flags: LabelFlags,
+    config: LabelConfig,
+    settings: PolicySettings,
+    endpoint: EndpointSettings,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Label every step of the solutions by Monte-Carlo rollouts; each distinct prefix is rolled out once. Resumes."""
     drops: Counter[str] = Counter()
     problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
     solutions = records.read_solutions(flags.solutions, skip_bad=flags.skip_bad, drops=drops)
-    policy, verifier = _policy(flags.policy, settings, "line"), _verifier(flags, problems)
+    policy, verifier = open_policy(flags.policy, settings, endpoint), _verifier(flags, problems)
+    if flags.forecast:
+        inputs = (config, policy, problems, solutions, verifier, flags.out)
+        found = forecast_stage(*inputs, pilot=flags.pilot, price=flags.price, quiet=quiet)
+        _print({**found, **served(policy)}, as_json, _noted(_forecast(found), policy, found))
+        return
     result = label_stage(config, policy, problems, solutions, verifier, flags.out, quiet=quiet)
     counts = {**result, "read": len(solutions) + drops.total(), "used": result["labelled"]}
     counts["dropped"] = {**dict(drops), **result["dropped"]}
@@ -271,7 +306,18 @@ def label_command(
         f"{result['labelled']} solutions labelled with {result['rollouts']} rollouts from {result['prefixes']} distinct "
         f"prefixes ({result['tokens']} tokens); {result['errors_found']} have a first error\nwritten to {result['path']}"
     )
-    _print(counts, as_json, human)
+    _print({**counts, **served(policy)}, as_json, _noted(human, policy, result))
+
+
+def _forecast(found: Mapping[str, Any]) -> str:
+    head = (
+        f"pilot: {found['pilot_solutions']} solutions of {found['pilot_problems']} problems, "
+        f"{found['pilot_rollouts']} rollouts, {found['pilot_tokens']} tokens\n"
+        f"all {found['solutions']} solutions of {found['problems']} problems (95 %):"
+    )
+    names = [name for name in ("rollouts", "tokens", "seconds", "money") if name in found]
+    rows = [(name, found[name]) for name in names]
+    return "\n".join([head, *(f"  {name}: {e.value:,.6g} [{e.low:,.6g}, {e.high:,.6g}]" for name, e in rows)])
 
 
 # train, score
@@ -287,12 +333,10 @@ def train_command(config: TrainConfig, *, as_json: bool, quiet: bool) -> None:
     _print(result, as_json, shown)
 
 
-@command(app, "score", ScoreConfig, arguments=("data",))
-def score_command(config: ScoreConfig, *, as_json: bool, quiet: bool) -> None:
+@command(app, "score", ScoreConfig, Opening, arguments=("data",))
+def score_command(config: ScoreConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """Score solutions: rows of {problem|prompt, steps|completions} from a file or standard input."""
-    from gradatim.score.engine import load
-
-    scorer = load(config.model, reduction=config.reduction, device=config.device)
+    scorer = _scorer(config, opening)
     result = score_stage(config, scorer, quiet=quiet)
     lines = []
     for row in result["scores"]:
@@ -300,9 +344,77 @@ def score_command(config: ScoreConfig, *, as_json: bool, quiet: bool) -> None:
         error = "" if row["first_error"] is None else f"  first error: step {row['first_error'] + 1}"
         value = "-" if row["value"] is None or row["value"] != row["value"] else f"{row['value']:.3f}"
         lines.append(f"{row['id']}  {row['reduction']} {value}  [{steps}]{error}")
-    stats = result["stats"]
-    cost = f"{stats['tokens_processed']} tokens processed, {stats['distinct_tokens']} distinct"
-    _print(result, as_json, "\n".join([*lines, f"{cost}, {stats['seconds']:.1f} s"]))
+    _print(result, as_json, "\n".join([*lines, *(cost_lines(result["stats"]) if config.stats else [])]))
+
+
+def _scorer(config: ScoreConfig, opening: Opening) -> CountingScorer:
+    if config.server is not None:
+        from gradatim.score.vllm import connect
+
+        if opening != Opening():
+            raise ConfigError("--format and --option are for models that run here, not for those of a --server")
+        return connect(config.server, config.model, reduction=config.reduction)
+    from gradatim.score.engine import load
+
+    return load(config.model, reduction=config.reduction, device=config.device, dtype=config.dtype, **opening.asked())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorFlags:
+    """`gradatim doctor`."""
+
+    model: str
+    """The reward model: a folder, a run, a name on the hub, or "lab"."""
+    golden: str | None = None
+    """Golden scores to compare with: rows of {problem, steps, scores}, or of {problem, steps, value}."""
+    record: str | None = None
+    """Write what the model says of the doctor's own solutions there, as golden scores for later or elsewhere."""
+    device: str = "auto"
+    """Where to compute: "auto", "cpu", "cuda", "cuda:1"."""
+
+
+@command(app, "doctor", DoctorFlags, Opening, arguments=("model",))
+def doctor_command(flags: DoctorFlags, opening: Opening, *, as_json: bool, quiet: bool) -> None:
+    """Is a reward model read as it should be? A table of checks with their evidence; exits with 1 if one fails."""
+    from gradatim.models.opening import folder_of
+    from gradatim.score.doctor import doctor_stage
+    from gradatim.score.doctor import table as doctor_table
+    from gradatim.score.engine import load
+
+    scorer = load(flags.model, device=flags.device, **opening.asked())
+    folder = folder_of(flags.model, format=opening.format)
+    result = doctor_stage(scorer, folder, golden=flags.golden, record=flags.record)
+    _print(result, as_json, doctor_table(result))
+    if result["failed"]:
+        raise typer.Exit(1)
+
+
+# convert
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertFlags:
+    """`gradatim convert`."""
+
+    model: str
+    """The reward model: a folder, a run, a name on the hub, or "lab"."""
+    out: str
+    """A new folder for what is written."""
+    to: Literal["gradatim", "trl", "vllm"]
+    """Our own form, TRL's, or one that vLLM serves."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights that are written; with that of the checkpoint nothing is rounded."""
+
+
+@command(app, "convert", ConvertFlags, Opening, arguments=("model", "out"))
+def convert_command(flags: ConvertFlags, opening: Opening, *, as_json: bool, quiet: bool) -> None:
+    """Write a reward model in another form in which all its scores stay the same, or say why there is none."""
+    from gradatim.models.convert import convert
+    from gradatim.score.engine import load
+
+    model = load(flags.model, device="cpu", dtype=flags.dtype, **opening.asked()).model
+    use = convert(model, flags.out, to=flags.to, format=opening.format)
+    _print({"model": model.name, "out": flags.out, "to": flags.to, "use": use}, as_json, f"written; use it with: {use}")
 
 
 # choose, evaluate, verify, split
@@ -327,14 +439,14 @@ def _choices(result: dict[str, Any]) -> str:
     return "\n".join([_table(f"{result['problems']} problems", asked), "", *notes])
 
 
-@command(evaluate, "processbench", ProcessBenchConfig)
-def processbench_command(config: ProcessBenchConfig, *, as_json: bool, quiet: bool) -> None:
+@command(evaluate, "processbench", ProcessBenchConfig, Opening)
+def processbench_command(config: ProcessBenchConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """First wrong steps on ProcessBench: both accuracies, F1, null baselines, and where the threshold comes from."""
     scorer: Scorer | None = None
     if config.model is not None:
         from gradatim.score.engine import load
 
-        scorer = load(config.model)
+        scorer = load(config.model, **opening.asked())
     result = processbench_stage(config, scorer, quiet=quiet)
     columns = ("subset", "error_accuracy", "correct_accuracy", "f1", "threshold", "threshold_from", "errors", "correct")
     rows = [{**{name: one[name] for name in columns}, **_nulls(one)} for one in result["subsets"]]
@@ -391,6 +503,41 @@ def _text(row: records.Row) -> str:
     if "steps" in row.data or "completions" in row.data:
         return records.solution_from(row).prefix.text
     raise row.error(f"columns {', '.join(row.data)}", expected="text, solution, answer, or steps")
+
+
+# combine, explain, evaluate pool
+
+
+@command(app, "combine", CombineConfig)
+def combine_command(config: CombineConfig, *, as_json: bool, quiet: bool) -> None:
+    """Blend or ensemble recorded scores of one pool, and write them as the scores of one more scorer."""
+    result = combine_stage(config)
+    lines = [
+        one["scorer"] + ("" if one["disagreement"] is None else f": mean deviation {one['disagreement']:.3f}")
+        for one in result["combined"]
+    ]
+    _print(result, as_json, "\n".join([*lines, f"{result['scores']} scores written to {result['out']}"]))
+
+
+@command(app, "explain", ExplainConfig, arguments=("data",))
+def explain_command(config: ExplainConfig, *, as_json: bool, quiet: bool) -> None:
+    """Rank scored solutions; show the weakest step and the first error of each, and how far to trust the scorer."""
+    result = explain_stage(config)
+    _print(result, as_json, told(result, config.top))
+
+
+@command(evaluate, "pool", NestedConfig)
+def pool_command(config: NestedConfig, *, as_json: bool, quiet: bool) -> None:
+    """Best scorer, best pair and a learned combination, each chosen on other problems (nested folds), with intervals."""
+    result = nested_stage(config, quiet=quiet)
+    sizes = " to ".join(map(str, dict.fromkeys(result["n"])))
+    title = f"{result['problems']} problems, one of {sizes} candidates; {result['folds']} folds x {result['repeats']}"
+    chosen = [
+        f"{name}: {', '.join(f'{what} ({count})' for what, count in list(counts.items())[:3])}"
+        for name, counts in result["chosen"].items()
+    ]
+    tables = [_table(title, result["methods"]), _table("paired differences", result["contrasts"])]
+    _print(result, as_json, "\n\n".join([*tables, "\n".join(["chosen in how many folds", *chosen])]))
 
 
 if __name__ == "__main__":

@@ -138,7 +138,8 @@ class Labels:
     none; meaningful only if `error_known`. `truth` says what is labelled: each step's validity, or the value V(prefix) under a
     named policy. `rule` names the stopping rule and its settings; `bounds` are its nominal error rates. Raw human ratings
     (-1, 0, 1, None = not rated) are kept as they are: what neutral means is decided in train/targets only.
-    `start` is the tally of the problem itself (no steps written), where it is known.
+    With `optional_stopping` the outcomes decided how many were tried: rates are biased, and only the likelihood of the counts may
+    be learned from. `start` is the tally of the problem itself (no steps written), where it is known.
     """
 
     solution_id: str
@@ -151,6 +152,7 @@ class Labels:
     rule: str = ""
     bounds: tuple[float, float] | None = None
     ratings: tuple[int | None, ...] | None = None
+    optional_stopping: bool = False
     start: Tally = Tally()
 
 
@@ -208,11 +210,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a policy wrote after a prefix: `finish` says why it stopped, `tokens` how many it wrote."""
+    """What a policy wrote after a prefix: `finish` says why it stopped, `tokens` how many it wrote.
+
+    "failed" means that there is no text, through no fault of the policy's (a server's, say; `error` tells): such a draw
+    says nothing about the prefix and is in no denominator.
+    """
 
     text: str
-    finish: Literal["stop", "length", "step"]
+    finish: Literal["stop", "length", "step", "failed"]
     tokens: int
+    error: str = ""
 
 
 class Policy(Protocol):

@@ -44,6 +44,9 @@ def test_json_is_the_only_thing_on_standard_output(rows: Path) -> None:
     [
         ("split", "missing.jsonl"),
         ("choose", "--pool", "missing.jsonl"),
+        ("combine", "--pool", "missing.jsonl", "--scores", "missing.jsonl", "--out", "x.jsonl", "--ensemble", "mean"),
+        ("explain", "missing.jsonl", "--scores", "missing.jsonl"),
+        ("evaluate", "pool", "--pool", "missing.jsonl", "--scores", "missing.jsonl"),
         ("train", "--data", "missing.jsonl", "--out", "x"),
         ("train",),
         ("verify", "gsm8k:missing.jsonl"),

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -237,7 +238,7 @@ def main() -> None:
         model.load_state_dict(saved["model"])
         for opt, opt_state in zip(opts, saved["opts"], strict=True):
             opt.load_state_dict(opt_state)
-        spent, step, tokens = saved["spent"], saved["step"], saved["tokens"]
+        spent, step, tokens, log = saved["spent"], saved["step"], saved["tokens"], saved["log"]
     phase, stream = -1, None
     last = time.monotonic()
     running = []
@@ -272,7 +273,7 @@ def main() -> None:
             )
             running = []
         if step % 500 == 0:
-            _save_state(state, model, opts, spent, step, tokens)
+            _save_state(state, model, opts, {"spent": spent, "step": step, "tokens": tokens, "log": log})
             model.save_pretrained(args.out)
             tokenizer.save_pretrained(args.out)
     if any(math.isnan(entry["loss"]) for entry in log):
@@ -283,16 +284,8 @@ def main() -> None:
     state.unlink(missing_ok=True)
 
 
-def _save_state(
-    path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer], spent: float, step: int, tokens: int
-) -> None:
-    saved = {
-        "model": model.state_dict(),
-        "opts": [o.state_dict() for o in opts],
-        "spent": spent,
-        "step": step,
-        "tokens": tokens,
-    }
+def _save_state(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer], done: dict[str, Any]) -> None:
+    saved = {"model": model.state_dict(), "opts": [o.state_dict() for o in opts], **done}
     torch.save(saved, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 

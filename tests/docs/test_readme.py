@@ -17,7 +17,7 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
 
     assert blocks
-    assert re.search(r"0\.\d{3}  given ", shown)
+    assert re.search(r"0\.\d{3}  [a-z]+: ", shown)
     assert "(min, by lab-prm)" in shown
 
 

@@ -1,0 +1,109 @@
+"""Verbs that make reward models, use them, prove them and convert them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import typer
+
+from gradatim import runs
+from gradatim.cli.app import app, show
+from gradatim.errors import ConfigError
+from gradatim.flags import command
+from gradatim.score.opening import Opening
+from gradatim.score.stage import CountingScorer, ScoreConfig, cost_lines, score_stage
+from gradatim.train.config import TrainConfig
+
+
+@command(app, "train", TrainConfig, defaults={"out": "runs/model"})
+def train_command(config: TrainConfig, *, as_json: bool, quiet: bool) -> None:
+    """Train an ORM or a PRM on labelled solutions, with every shared token computed once. Resumes."""
+    from gradatim.train.stage import train_stage
+
+    result = train_stage(config, quiet=quiet)
+    shown = "\n".join(f"{name}: {value}" for name, value in runs.plain(result).items() if not isinstance(value, list))
+    show(result, as_json, shown)
+
+
+@command(app, "score", ScoreConfig, Opening, arguments=("data",))
+def score_command(config: ScoreConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
+    """Score solutions: rows of {problem|prompt, steps|completions} from a file or standard input."""
+    scorer = _scorer(config, opening)
+    result = score_stage(config, scorer, quiet=quiet)
+    lines = []
+    for row in result["scores"]:
+        steps = " ".join("-" if s is None else f"{s:.3f}" for s in runs.plain(row["steps"]))
+        error = "" if row["first_error"] is None else f"  first error: step {row['first_error'] + 1}"
+        value = "-" if row["value"] is None or row["value"] != row["value"] else f"{row['value']:.3f}"
+        lines.append(f"{row['id']}  {row['reduction']} {value}  [{steps}]{error}")
+    show(result, as_json, "\n".join([*lines, *(cost_lines(result["stats"]) if config.stats else [])]))
+
+
+def _scorer(config: ScoreConfig, opening: Opening) -> CountingScorer:
+    if config.server is not None:
+        from gradatim.score.vllm import connect
+
+        if opening != Opening():
+            raise ConfigError("--format and --option are for models that run here, not for those of a --server")
+        return connect(config.server, config.model, reduction=config.reduction)
+    from gradatim.score.engine import load
+
+    return load(config.model, reduction=config.reduction, device=config.device, dtype=config.dtype, **opening.asked())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorFlags:
+    """`gradatim doctor`."""
+
+    model: str
+    """The reward model: a folder, a run, a name on the hub, or "lab"."""
+    golden: str | None = None
+    """Golden scores to compare with: rows of {problem, steps, scores}, or of {problem, steps, value}."""
+    record: str | None = None
+    """Write what the model says of the doctor's own solutions there, as golden scores for later or elsewhere."""
+    device: str = "auto"
+    """Where to compute: "auto", "cpu", "cuda", "cuda:1"."""
+
+
+@command(app, "doctor", DoctorFlags, Opening, arguments=("model",))
+def doctor_command(flags: DoctorFlags, opening: Opening, *, as_json: bool, quiet: bool) -> None:
+    """Is a reward model read as it should be? A table of checks with their evidence; exits with 1 if one fails."""
+    from gradatim.models.opening import folder_of
+    from gradatim.score.doctor import doctor_stage, table
+    from gradatim.score.engine import load
+
+    scorer = load(flags.model, device=flags.device, **opening.asked())
+    folder = folder_of(flags.model, format=opening.format)
+    result = doctor_stage(scorer, folder, golden=flags.golden, record=flags.record)
+    show(result, as_json, table(result))
+    if result["failed"]:
+        raise typer.Exit(1)
+
+
+# convert
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertFlags:
+    """`gradatim convert`."""
+
+    model: str
+    """The reward model: a folder, a run, a name on the hub, or "lab"."""
+    out: str
+    """A new folder for what is written."""
+    to: Literal["gradatim", "trl", "vllm"]
+    """Our own form, TRL's, or one that vLLM serves."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights that are written; with that of the checkpoint nothing is rounded."""
+
+
+@command(app, "convert", ConvertFlags, Opening, arguments=("model", "out"))
+def convert_command(flags: ConvertFlags, opening: Opening, *, as_json: bool, quiet: bool) -> None:
+    """Write a reward model in another form in which all its scores stay the same, or say why there is none."""
+    from gradatim.models.convert import convert
+    from gradatim.score.engine import load
+
+    model = load(flags.model, device="cpu", dtype=flags.dtype, **opening.asked()).model
+    use = convert(model, flags.out, to=flags.to, format=opening.format)
+    show({"model": model.name, "out": flags.out, "to": flags.to, "use": use}, as_json, f"written; use it with: {use}")

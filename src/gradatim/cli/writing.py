@@ -1,0 +1,123 @@
+"""Verbs that ask a policy: solutions, and labels by rollouts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gradatim import records
+from gradatim.cli.app import app, noted, show
+from gradatim.core import Problem, Verifier
+from gradatim.flags import command
+from gradatim.labels.forecast import forecast_stage
+from gradatim.labels.rollouts import label_stage
+from gradatim.labels.rules import LabelConfig
+from gradatim.problems.sources import load_problems
+from gradatim.solutions.opening import open_policy, served
+from gradatim.solutions.sample import SampleConfig, sample_stage
+from gradatim.solutions.settings import EndpointSettings, PolicySettings
+from gradatim.steps import SPLITTERS
+from gradatim.verify.answers import VerifierName, verifier_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What sampling and labelling have in common."""
+
+    source: str
+    """Problems with gold answers: a file, gsm8k:PATH, math:PATH, hf:NAME, reasoning_gym:NAME:N:SEED or lab:SPLIT:N."""
+    out: str
+    """Where to write."""
+    policy: str = "lab"
+    """The language model that writes: a folder, a hub name, "smollm2", "lab" or the URL of an OpenAI-compatible server."""
+    verifier: Literal["auto", "math", "exact", "choice"] = "auto"
+    """How answers are checked; "auto": exact in the lab, by mathematics elsewhere."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    skip_bad: bool = False
+    """Count malformed rows and go on, instead of stopping at the first."""
+
+
+def _verifier(flags: Sources, problems: Sequence[Problem]) -> Verifier:
+    name: VerifierName = "math" if flags.verifier == "auto" else flags.verifier
+    if flags.verifier == "auto" and all(problem.source == "lab" for problem in problems):
+        name = "exact"
+    return verifier_for(name)
+
+
+@command(app, "sample", Sources, SampleConfig, PolicySettings, EndpointSettings, arguments=("source",))
+def sample_command(
+    flags: Sources,
+    config: SampleConfig,
+    settings: PolicySettings,
+    endpoint: EndpointSettings,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Sample n solutions of each problem, split them into steps, read and verify their answers. Resumes."""
+    drops: Counter[str] = Counter()
+    problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
+    policy = open_policy(flags.policy, settings, endpoint, splitter=SPLITTERS[config.splitter])
+    result = sample_stage(config, policy, problems, _verifier(flags, problems), flags.out, quiet=quiet)
+    verdicts = ", ".join(f"{count} {name}" for name, count in result["verdicts"].items())
+    human = f"{result['solutions']} solutions of {result['problems']} problems: {verdicts}\nwritten to {result['path']}"
+    show({**result, **served(policy), "dropped": dict(drops)}, as_json, noted(human, policy, result))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFlags(Sources):
+    """`gradatim label`."""
+
+    solutions: str
+    """The solutions to label, as `gradatim sample` writes them."""
+    forecast: bool = False
+    """Label a pilot only, and say with intervals what all of it will cost; the same command without it goes on from
+    there."""
+    pilot: int = 32
+    """Problems in the pilot of a forecast."""
+    price: float | None = None
+    """Money for a million written tokens, for a forecast."""
+
+
+@command(app, "label", LabelFlags, LabelConfig, PolicySettings, EndpointSettings, arguments=("source", "solutions"))
+def label_command(
+    flags: LabelFlags,
+    config: LabelConfig,
+    settings: PolicySettings,
+    endpoint: EndpointSettings,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Label every step of the solutions by Monte-Carlo rollouts; each distinct prefix is rolled out once. Resumes."""
+    drops: Counter[str] = Counter()
+    problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
+    solutions = records.read_solutions(flags.solutions, skip_bad=flags.skip_bad, drops=drops)
+    policy, verifier = open_policy(flags.policy, settings, endpoint), _verifier(flags, problems)
+    if flags.forecast:
+        inputs = (config, policy, problems, solutions, verifier, flags.out)
+        found = forecast_stage(*inputs, pilot=flags.pilot, price=flags.price, quiet=quiet)
+        show({**found, **served(policy)}, as_json, noted(_forecast(found), policy, found))
+        return
+    result = label_stage(config, policy, problems, solutions, verifier, flags.out, quiet=quiet)
+    counts = {**result, "read": len(solutions) + drops.total(), "used": result["labelled"]}
+    counts["dropped"] = {**dict(drops), **result["dropped"]}
+    human = (
+        f"{result['labelled']} solutions labelled with {result['rollouts']} rollouts from {result['prefixes']} distinct "
+        f"prefixes ({result['tokens']} tokens); {result['errors_found']} have a first error\nwritten to {result['path']}"
+    )
+    show({**counts, **served(policy)}, as_json, noted(human, policy, result))
+
+
+def _forecast(found: Mapping[str, Any]) -> str:
+    head = (
+        f"pilot: {found['pilot_solutions']} solutions of {found['pilot_problems']} problems, "
+        f"{found['pilot_rollouts']} rollouts, {found['pilot_tokens']} tokens\n"
+        f"all {found['solutions']} solutions of {found['problems']} problems (95 %):"
+    )
+    names = [name for name in ("rollouts", "tokens", "seconds", "money") if name in found]
+    rows = [(name, found[name]) for name in names]
+    return "\n".join([head, *(f"  {name}: {e.value:,.6g} [{e.low:,.6g}, {e.high:,.6g}]" for name, e in rows)])

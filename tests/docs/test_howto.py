@@ -52,5 +52,15 @@ def test_formats_of_the_pages_exist() -> None:
     named = {
         name for page in PAGES for name in re.findall(r"(?:format=\"|--format )([a-z-]+)", page.read_text("utf-8"))
     }
-    assert len(PAGES) == 4
+    assert len(PAGES) == 5
     assert named <= {one.name for one in FORMATS}
+
+
+def test_every_format_is_in_the_table_with_its_options() -> None:
+    """The table of the page on public models has each format once, and each of its options."""
+    from gradatim.models.formats import FORMATS
+
+    page = next(page for page in PAGES if page.name == "load-public-models.md").read_text("utf-8")
+    rows = [row.split("|") for row in page.split("\n") if row.startswith("| `")]
+    told = {name: re.findall(r"`(\w+)`", row[4]) for row in rows for name in re.findall(r"`([a-z-]+)`", row[1])}
+    assert told == {one.name: list(one.options) for one in FORMATS}

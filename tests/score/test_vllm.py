@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from vllm_server import Version, serving
 
 from gradatim.core import Prefix, Score, Step
 from gradatim.errors import BackendError, ConfigError, InputError
@@ -19,6 +18,7 @@ from gradatim.score.engine import ModelScorer
 from gradatim.score.vllm import VllmScorer
 from gradatim.score.vllm_api import Dialect, Server
 from tiny_models import prefixes, reward_model
+from vllm_server import Version, serving
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from typing import Any
 from gradatim import backbones, trees
 from gradatim.core import Prefix, Reduction, Score
 from gradatim.errors import BackendError, ConfigError, InputError
-from gradatim.models.activation import activate
 from gradatim.models.encoding import Encoding
 from gradatim.models.forward import tree_depth
 from gradatim.models.memory import OutOfMemory, batch_tokens_for, release
@@ -24,7 +23,7 @@ from gradatim.models.opening import open_model
 from gradatim.models.reading import Pass, SheetReader, read_blocks
 from gradatim.models.sheets import takes_sheets
 from gradatim.progress import Progress
-from gradatim.score.reduce import reduce
+from gradatim.score.assemble import assembled
 from gradatim.score.stage import Stats
 
 
@@ -149,21 +148,8 @@ class ModelScorer:
         self.stats += Stats(notes=(f"out of memory: went on with batches of {self.batch_tokens} tokens",))
 
     def _score(self, prefix: Prefix, encoding: Encoding, values: tuple[float, ...]) -> Score:
-        reduction, by, activation = self.model.reduction, self.name, self.model.activation
-        if not values:
-            steps = (math.nan,) * len(encoding.reads)
-            return Score(value=math.nan, steps=steps, reduction=reduction, by=by, prefix=prefix)
-        logits = self.model.step_logits(encoding, values)
-        if self.model.kind == "orm":
-            return Score(
-                value=activate(activation, logits[0]), logits=logits, reduction=reduction, by=by, prefix=prefix
-            )
-        found = iter(logits)
-        aligned = tuple(math.nan if read is None else next(found) for read in encoding.reads)
-        steps = tuple(activate(activation, logit) for logit in aligned)
-        return Score(
-            value=reduce(steps, reduction), steps=steps, logits=aligned, reduction=reduction, by=by, prefix=prefix
-        )
+        logits = self.model.step_logits(encoding, values) if values else ()
+        return assembled(self.model, self.name, prefix, encoding, logits)
 
 
 def load(

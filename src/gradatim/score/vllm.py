@@ -17,11 +17,10 @@ from gradatim import trees
 from gradatim.core import Prefix, Reduction, Score
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.models import served as cards
-from gradatim.models.activation import activate
 from gradatim.models.encoding import Encoding
 from gradatim.models.served import Served
 from gradatim.progress import Progress
-from gradatim.score.reduce import reduce
+from gradatim.score.assemble import assembled
 from gradatim.score.stage import Stats
 from gradatim.score.vllm_api import UNCACHED, Dialect, Server, negotiate
 
@@ -101,7 +100,7 @@ class VllmScorer:
             encodings.append(result)
         logits = self._logits(encodings, shown)
         self.stats += Stats(seconds=time.perf_counter() - started)
-        return [self._score(*parts) for parts in zip(prefixes, encodings, logits, strict=True)]
+        return [assembled(self.served, self.name, *parts) for parts in zip(prefixes, encodings, logits, strict=True)]
 
     def _fitting(self, result: Encoding | InputError) -> Encoding | InputError:
         longest = self.server.max_length
@@ -202,17 +201,3 @@ class VllmScorer:
             tokens += len(ids)
         if batch:
             yield batch
-
-    def _score(self, prefix: Prefix, encoding: Encoding, logits: tuple[float, ...]) -> Score:
-        reduction, activation, by = self.served.reduction, self.served.activation, self.name
-        if not logits:
-            steps = (math.nan,) * len(encoding.reads)
-            return Score(value=math.nan, steps=steps, reduction=reduction, by=by, prefix=prefix)
-        if self.served.kind == "orm":
-            value = activate(activation, logits[0])
-            return Score(value=value, logits=logits, reduction=reduction, by=by, prefix=prefix)
-        each = iter(logits)
-        aligned = tuple(math.nan if read is None else next(each) for read in encoding.reads)
-        steps = tuple(activate(activation, logit) for logit in aligned)
-        value = reduce(steps, reduction)
-        return Score(value=value, steps=steps, logits=aligned, reduction=reduction, by=by, prefix=prefix)

@@ -27,6 +27,8 @@ def open_model(
         if options:
             raise ConfigError(f"our own checkpoints take no options; found {', '.join(sorted(options))}")
         return checkpoint.load(source, device=device, dtype=dtype)
+    if format is not None:
+        formats.named(format)  # before anything is fetched
     return formats.load(_folder(source), format=format, device=device, dtype=dtype, options=options)
 
 

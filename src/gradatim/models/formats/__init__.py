@@ -57,7 +57,7 @@ def load(
     """
     facts = Facts(folder)
     said = facts.config.get(CONVERTED) if format is None else format
-    chosen = _detected(facts) if said is None else _named(str(said))
+    chosen = _detected(facts) if said is None else named(str(said))
     asked = Asked(dtype=dtype, device=device, options=dict(options or {}))
     unknown = sorted(set(asked.options) - set(chosen.options))
     if unknown:
@@ -68,7 +68,8 @@ def load(
     return chosen.load(facts, asked)
 
 
-def _named(name: str) -> Format:
+def named(name: str) -> Format:
+    """The format of that name; ConfigError for another."""
     for one in FORMATS:
         if one.name == name:
             return one

@@ -122,7 +122,7 @@ class Work:
 
     def label(self, solutions: Sequence[Solution], draws: Draws, *, quiet: bool) -> list[Labels]:
         """Label some of the solutions."""
-        with progress("label", None, "rollouts", quiet=quiet) as shown:
+        with progress("label", self._foreseen(solutions), "rollouts", quiet=quiet) as shown:
             bare = [solution.prefix.first(0) for solution in solutions if self._needs_start(solution)]
             draws.read(dict.fromkeys(bare, self.config.starts), shown)
             cases = [
@@ -131,6 +131,14 @@ class Work:
             ]
             found = _run(cases, draws, shown)
         return [self._labels(case, *end) for case, end in zip(cases, found, strict=True)]
+
+    def _foreseen(self, solutions: Sequence[Solution]) -> int | None:
+        """How many rollouts it will be; None where that depends on what they find."""
+        if (self.config.stop, self.config.search) != ("fixed", "all"):
+            return None
+        bare = {solution.prefix.first(0) for solution in solutions if self._needs_start(solution)}
+        cut = {solution.prefix.first(k) for solution in solutions for k in _places(solution)}
+        return len(bare) * self.config.starts + len(cut) * self.config.k
 
     def _verdicts(self, solutions: Sequence[Solution]) -> list[Verdict | None]:
         """Each solution's verdict: the recorded one, and the verifier's where none is."""
@@ -150,11 +158,11 @@ class Work:
         else:
             start = self.others.tally(solution, 0)
         finished = len(prefix.steps) if solution.finish == "stop" else None
-        judged = [k for k, step in enumerate(prefix.steps, start=1) if step.kind != "observation"]
-        places = tuple(k for k in judged if k != finished)
+        places = _places(solution)
         tallies = {k: self.others.tally(solution, k) for k in places if config.optional_stopping}
         right = None if verdict is None else verdict == Verdict.CORRECT
-        path = Path(places, finished, right) if finished in judged else Path(places)
+        ends = finished and prefix.steps[-1].kind != "observation"
+        path = Path(places, finished, right) if ends else Path(places)
         if finished:
             tallies[finished] = own_tally(solution.finish, verdict)
         if right and config.rule == "any":
@@ -192,6 +200,13 @@ class _Case:
     search: Search
 
 
+def _places(solution: Solution) -> tuple[int, ...]:
+    """After how many steps rollouts begin: after every judged step but the last of a finished solution."""
+    steps = solution.prefix.steps
+    finished = len(steps) if solution.finish == "stop" else None
+    return tuple(k for k, step in enumerate(steps, start=1) if step.kind != "observation" and k != finished)
+
+
 def _run(cases: Sequence[_Case], draws: Draws, shown: Progress) -> list[Found]:
     """Run the searches side by side, a round for all of them at a time."""
     found: dict[int, Found] = {}
@@ -212,12 +227,12 @@ def _run(cases: Sequence[_Case], draws: Draws, shown: Progress) -> list[Found]:
             for k, count in places.items():
                 prefix = cases[index].solution.prefix.first(k)
                 wanted[prefix] = max(count, wanted.get(prefix, 0))
-        shown.show(solutions=f"{len(found)} of {len(cases)}")
         draws.read(wanted, shown)
         for index, places in list(asked.items()):
             prefix = cases[index].solution.prefix
             had = {k: draws.tally(prefix.first(k), count) for k, count in places.items()}
             go_on(index, {k: tally for k, tally in had.items() if tally is not None})
+        shown.show(solutions=f"{len(found)} of {len(cases)}")
     return [found[index] for index in range(len(cases))]
 
 

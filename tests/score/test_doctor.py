@@ -264,9 +264,9 @@ def test_a_head_that_activates_already_is_found(kind: Kind) -> None:
 def test_a_score_activated_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine's activation, applied to its own result."""
     from gradatim.models.activation import sigmoid
-    from gradatim.score import engine
+    from gradatim.score import assemble
 
-    monkeypatch.setattr(engine, "activate", lambda _, logit: sigmoid(sigmoid(logit)))
+    monkeypatch.setattr(assemble, "activate", lambda _, logit: sigmoid(sigmoid(logit)))
 
     assert "activated once" in failed(Patient(ModelScorer(trained())))
 

@@ -31,9 +31,8 @@ class FitConfig:
     batch_tokens: int = 8192
     """Distinct tokens that one step of the optimiser learns from, about: whole trees are never cut for it."""
     block_tokens: int | None = None
-    """Largest tree, and most tokens (padding included) in one forward pass: what bounds the memory. One solution alone
-    may be longer, and then trees may be as large as the longest. None: four times the model's width, up to which
-    attention costs less than the rest."""
+    """Largest tree, and most tokens (padding included) in one forward pass: what bounds the memory. A solution that is
+    longer runs alone. None: four times the model's width, up to which attention costs less than the rest."""
     checks: int = 1
     """How often in an epoch the held-out loss is measured, the last time at its end."""
     patience: int = 3

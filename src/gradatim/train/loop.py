@@ -23,7 +23,7 @@ from gradatim.models.forward import body_of, head_of, hidden_at, logits_at
 from gradatim.progress import progress
 from gradatim.train.config import FitConfig
 from gradatim.train.lessons import Lesson, micro_batches
-from gradatim.train.losses import bradley_terry, logistic
+from gradatim.train.objectives import loss_of
 from gradatim.train.state import Position, read_state, set_weights, trained_weights, write_state
 
 Read = Callable[[Sequence[Lesson]], Tensor]
@@ -147,21 +147,6 @@ def block_size(module: nn.Module, config: FitConfig) -> int:
         return config.block_tokens
     width: int = head_of(module).in_features  # type: ignore[assignment]
     return 4 * width
-
-
-def loss_of(z: Tensor, lessons: Sequence[Lesson]) -> Tensor:
-    """The sum (not the mean) of the losses at the logits (reads,) of some lessons, all of one kind."""
-    if not lessons[0].matches:
-        owed = [evidence for lesson in lessons for evidence in lesson.evidence]
-        good, bad = torch.tensor(owed, dtype=z.dtype, device=z.device).unbind(1)
-        return logistic(z, good, bad).sum()
-    rows, first = [], 0
-    for lesson in lessons:
-        rows += [(first + chosen, first + rejected, margin, w) for chosen, rejected, margin, w in lesson.matches]
-        first += lesson.reads
-    chosen, rejected = torch.tensor([row[:2] for row in rows], device=z.device).unbind(1)
-    margin, weight = torch.tensor([row[2:] for row in rows], dtype=z.dtype, device=z.device).unbind(1)
-    return (weight * bradley_terry(z[chosen], z[rejected], margin)).sum()
 
 
 def measure(lessons: Sequence[Lesson], read: Read, module: nn.Module, block_tokens: int) -> float:

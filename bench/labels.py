@@ -1,11 +1,15 @@
-"""What a first error costs by each labelling rule, against exact truth in the lab (tier A: a policy in closed form).
+"""What a first error costs by each labelling rule, against exact truth in the lab.
 
-python bench/labels.py
+    python bench/labels.py                                           # tier A: a policy in closed form
+    python bench/labels.py --tier b --labelled 4 --keep runs/tier-b  # tier B: the language model that ships
 
-Three seeds, each with a third of the problems; 16 solutions a problem are sampled, and all of them are labelled. Rollouts
-and tokens (words that the policy wrote in rollouts) are a solution's. F1 is that of the first error, as ProcessBench has
-it; a solution of which a rule says that it does not know counts as missed. In the first table no two solutions share a
-step, as in long texts; in the second the policy's texts are what they are, and most steps are shared.
+Three seeds, each with a third of the problems; 16 solutions a problem are sampled, and the first `--labelled` of them are
+labelled. Rollouts and tokens (in tier A: words) are a labelled solution's. F1 is that of the first error, as ProcessBench
+has it; a solution of which a rule says that it does not know counts as missed. In tier A's first table no two solutions
+share a step, as in long texts; in the second the policy's texts are what they are, and most steps are shared.
+
+The problems are no split's: they have a seed of their own and the graphs of the test split, and no setting was chosen on
+them. With `--keep` the draws stay in a folder, and the same command goes on with them.
 """
 
 from __future__ import annotations
@@ -14,8 +18,10 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -25,8 +31,9 @@ from numpy.typing import NDArray
 from gradatim.core import Continuation, Labels, Policy, Prefix, Problem, Solution, seed_for
 from gradatim.labels.rollouts import Work
 from gradatim.labels.rules import LabelConfig
-from gradatim.problems.lab import check, first_error, load
+from gradatim.problems.lab import check, first_error
 from gradatim.problems.lab.markov import MarkovPolicy
+from gradatim.problems.lab.world import as_problem, graphs, split_of
 from gradatim.records import read_solutions
 from gradatim.solutions.ledger import Ledger
 from gradatim.solutions.sample import SampleConfig, sample_stage
@@ -50,6 +57,8 @@ RULES = {
     "bisection, posterior": TRUNCATED,
     "the same, masked at 64": replace(TRUNCATED, cap=64, undecided="mask"),
 }
+TIER_B = (BASE, "all, k=8", "bisection, k=32", "bisection, k=8", "bisection, sprt", "bisection, posterior")
+"""The rules that a language model is asked for: all of them read the first 32 draws of a prefix at most."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,12 @@ class Result:
     seconds: float
 
 
+def fresh(count: int) -> list[Problem]:
+    """Problems that nothing was trained on and no setting was chosen on."""
+    ours = (graph for graph in graphs(Random("lab/bench/1")) if split_of(graph) == "test")
+    return [as_problem(graph, f"lab-bench-{index}") for index, graph in enumerate(islice(ours, count))]
+
+
 def sampled(policy: Policy, problems: Sequence[Problem], folder: Path) -> list[Solution]:
     """The solutions of all seeds: each has its part of the problems, and its own draws."""
     made: list[Solution] = []
@@ -103,20 +118,28 @@ def sampled(policy: Policy, problems: Sequence[Problem], folder: Path) -> list[S
     return made
 
 
-def labelled(policy: Policy, problems: Sequence[Problem], solutions: Sequence[Solution], folder: Path) -> list[Result]:
-    """Every rule on the same solutions. A draw that several rules read is written once, for the first of them; each
-    rule's seconds are its share, by tokens, of what all the writing took, and what its own bookkeeping took."""
-    found: list[Result] = []
-    with Ledger(folder / "draws.ledger", {"stage": "bench"}) as ledger:
-        for config in RULES.values():
-            work = Work(config, policy, problems, solutions, exact_verifier)
+def labelled(
+    policy: Policy,
+    problems: Sequence[Problem],
+    solutions: Sequence[Solution],
+    rules: Sequence[str],
+    few: int,
+    folder: Path,
+) -> dict[str, Result]:
+    """Every rule on the first `few` solutions of each problem; the others are evidence of it. A draw that several rules
+    read is written once, for the first of them; each rule's seconds are its share, by tokens, of what all the writing
+    took, and what its own bookkeeping took."""
+    found: dict[str, Result] = {}
+    with Ledger(folder / "draws.ledger", {"stage": "bench", "policy": policy.name}) as ledger:
+        for name in rules:
+            work = Work(RULES[name], policy, problems, solutions, exact_verifier)
             started, draws = time.perf_counter(), work.draws(ledger)
             had = draws.seconds
-            rows = work.label(work.used, draws, quiet=True)
+            rows = work.label([one for one in work.used if one.draw < few], draws, quiet=True)
             own = time.perf_counter() - started - (draws.seconds - had)
-            found.append(Result(rows, draws.rollouts, draws.tokens, own))
-    writing = draws.seconds / found[0].tokens.total()
-    return [replace(one, seconds=one.seconds + writing * one.tokens.total()) for one in found]
+            found[name] = Result(rows, draws.rollouts, draws.tokens, own)
+    writing = draws.seconds / draws.recorded_tokens
+    return {name: replace(one, seconds=one.seconds + writing * one.tokens.total()) for name, one in found.items()}
 
 
 def f1_parts(solutions: Sequence[Solution], labels: Sequence[Labels], names: Sequence[str]) -> Floats:
@@ -198,20 +221,41 @@ def decisions(
         print(f"{part[0][0]:>7.2f}-{part[-1][0]:.2f} {len(part):>8}{shown}", flush=True)
 
 
+@contextmanager
+def folder_for(kept: Path | None, title: str) -> Iterator[Path]:
+    """A folder for a table's files: one that stays, or one for now."""
+    if kept is None:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    folder = kept / title.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tier", choices=["a", "b"], default="a")
     parser.add_argument("--problems", type=int, default=180, help="of all seeds together")
+    parser.add_argument("--labelled", type=int, default=SOLUTIONS, help="solutions of a problem that are labelled")
+    parser.add_argument("--keep", type=Path, help="folder where the draws stay")
     asked = parser.parse_args()
-    policy = MarkovPolicy()
-    problems = load("train", asked.problems)
-    writers: dict[str, Policy] = {"no shared steps": Unshared(policy), "steps shared as they come": policy}
+    problems, closed = fresh(asked.problems), MarkovPolicy()
+    writers: dict[str, Policy] = {"no shared steps": Unshared(closed), "steps shared as they come": closed}
+    rules: Sequence[str] = tuple(RULES)
+    if asked.tier == "b":
+        from gradatim.solutions.local import load_policy
+
+        writers, rules = {"language model": load_policy("lab")}, TIER_B
     for title, writer in writers.items():
-        with tempfile.TemporaryDirectory() as name:
-            solutions = sampled(writer, problems, Path(name))
-            results = dict(zip(RULES, labelled(writer, problems, solutions, Path(name)), strict=True))
-        table(title, problems, solutions, results)
-        for rule in ("bisection, sprt", "bisection, posterior"):
-            decisions(rule, RULES[rule], policy, solutions, results[rule].labels)
+        with folder_for(asked.keep, title) as folder:
+            solutions = sampled(writer, problems, folder)
+            results = labelled(writer, problems, solutions, rules, asked.labelled, folder)
+        few = [one for one in solutions if one.draw < asked.labelled]
+        table(title, problems, few, results)
+        if asked.tier == "a":
+            for rule in ("bisection, sprt", "bisection, posterior"):
+                decisions(rule, RULES[rule], closed, few, results[rule].labels)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python scripts/train_lab_prm.py --out src/gradatim/problems/lab/data/prm
 
 Problems come from the "train" split; the test split is not touched. The model card keeps the command and what it reached on the
-shape split. About 10 minutes on 2 CPU cores.
+shape split. About 15 minutes on 2 CPU cores.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def sample(split: str, problems: int, draws: int) -> list[Solution]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--problems", type=int, default=1000)
+    parser.add_argument("--problems", type=int, default=3000)
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=2e-4)
     args = parser.parse_args()
     solutions = sample("train", args.problems, args.draws)
     print(f"{len(solutions)} solutions", flush=True)

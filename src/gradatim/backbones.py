@@ -175,6 +175,15 @@ def fingerprint(model: torch.nn.Module) -> str:
     return state.hexdigest()
 
 
+def multiplied(model: Any) -> tuple[int, int]:
+    """Parameters that a token is multiplied with in a transformers model: in its layers, and in its language model head
+    (0 where it has none). Embeddings are looked up. Twice as many floating-point operations a token, beside attention."""
+    inner = (module for module in model.base_model.modules() if not isinstance(module, torch.nn.Embedding))
+    layers = sum(weight.numel() for one in inner for weight in one.parameters(recurse=False) if weight.ndim > 1)
+    head = model.get_output_embeddings()
+    return layers, 0 if head is None else head.weight.numel()
+
+
 def _forget_quantization(model: Any) -> None:
     """The tensors are dequantised: let `save_pretrained` treat them as the plain weights they are."""
     model.hf_quantizer = None

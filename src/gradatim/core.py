@@ -42,6 +42,7 @@ class Step:
 
     `kind` is "reasoning" for plain chains of thought. Agent trajectories also have "query", "tool_call", "evidence",
     "answer", and "observation": written by the environment, context only, never scored (tally (0, 0), score NaN).
+    "control" is for prompts alone: control tokens that a critic's format writes between turns. No file may hold one.
     """
 
     text: str
@@ -165,7 +166,8 @@ class Score:
     """What a scorer thinks of one prefix. `value` is what every later stage ranks by.
 
     `steps` has one entry a step of the prefix (NaN for observations) from a process model, none from an outcome model;
-    `logits` are kept where the backend has them (calibration needs them). `prefix` is what was scored, for showing it.
+    `logits` are kept where the backend has them. `calibrated` names the map that made these numbers probabilities, and of
+    what; empty: they are as the model gave them. `prefix` is what was scored, for showing it.
     """
 
     value: float
@@ -173,6 +175,7 @@ class Score:
     logits: tuple[float, ...] | None = None
     reduction: Reduction = "outcome"
     by: str
+    calibrated: str = ""
     prefix: Prefix | None = field(default=None, repr=False, compare=False)
 
     def first_error(self, threshold: float = 0.5) -> int | None:
@@ -187,7 +190,8 @@ class Score:
             f"{'✗' if index == error else ' '} {value:.3f}  {text}"
             for index, (value, text) in enumerate(zip(self.steps, texts, strict=True))
         ]
-        return "\n".join([*lines, f"  {self.value:.3f}  ({self.reduction}, by {self.by})"])
+        how = f", {self.calibrated}" if self.calibrated else ""
+        return "\n".join([*lines, f"  {self.value:.3f}  ({self.reduction}, by {self.by}{how})"])
 
     def _repr_html_(self) -> str:
         texts = [step.text for step in self.prefix.steps] if self.prefix and self.steps else None

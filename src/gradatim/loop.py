@@ -14,7 +14,8 @@ from typing import Any, Literal
 from gradatim import records, runs
 from gradatim.core import Problem
 from gradatim.errors import ConfigError
-from gradatim.evaluate.loop_report import Pool, Ranking, loop_report
+from gradatim.evaluate.lab_pool import Pool
+from gradatim.evaluate.loop_report import Ranking, loop_report
 from gradatim.labels.rollouts import label_stage
 from gradatim.labels.rules import LabelConfig
 from gradatim.models import checkpoint
@@ -23,8 +24,8 @@ from gradatim.progress import progress
 from gradatim.score.engine import ModelScorer
 from gradatim.solutions.ledger import ledger_path
 from gradatim.solutions.local.policy import LocalPolicy, load_policy
-from gradatim.solutions.sample import SampleConfig, sample_stage
-from gradatim.solutions.settings import PolicySettings
+from gradatim.solutions.sample import SampleConfig
+from gradatim.stages import POLICY, sample
 from gradatim.train.config import FitConfig, TrainConfig
 from gradatim.train.materials import from_labelled, from_solutions
 from gradatim.train.stage import train
@@ -40,12 +41,13 @@ KINDS: tuple[Kind, ...] = ("prm", "orm")
 class LoopConfig:
     """How large the loop is. `--budget` sets all of it; single flags change single numbers."""
 
-    problems: int = 60
+    problems: int = 300
     """Training problems."""
-    solutions: int = 8
-    """Solutions sampled for each training problem; both models learn from all of them."""
+    solutions: int = 2
+    """Solutions sampled for each training problem; both models learn from all of them. Two solutions each of many problems
+    teach more than many of a few."""
     rollouts: int = 8
-    """Rollouts from each distinct step of these solutions, for the Monte-Carlo labels."""
+    """Rollouts from each distinct step that the bisection to the first error tests, and from each problem."""
     test_problems: int = 60
     """Test problems, of a form that no training problem has."""
     candidates: int = 64
@@ -66,14 +68,12 @@ class LoopConfig:
 
 
 BUDGETS: dict[str, LoopConfig] = {
-    "smoke": LoopConfig(problems=8, solutions=4, rollouts=2, test_problems=6, candidates=8, epochs=1),
+    "smoke": LoopConfig(problems=16, test_problems=6, candidates=8, epochs=1),
     "tiny": LoopConfig(),
-    "small": LoopConfig(problems=300, solutions=10, rollouts=8, test_problems=200, candidates=64, epochs=6, seeds=3),
-    "full": LoopConfig(problems=2000, solutions=16, rollouts=16, test_problems=1000, candidates=64, epochs=8, seeds=3),
+    "small": LoopConfig(problems=3000, test_problems=200, epochs=4, seeds=3),
+    "full": LoopConfig(problems=10_000, solutions=4, rollouts=16, test_problems=1000, epochs=6, seeds=3),
 }
 """What `--budget` stands for: seconds; at most 10 minutes; at most 40 minutes; hours (2 CPU cores each)."""
-
-POLICY = PolicySettings(max_new_tokens=256, batch_rows=512, device="cpu")
 
 
 def loop(config: LoopConfig, out: str | Path, *, force: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -88,35 +88,23 @@ def loop(config: LoopConfig, out: str | Path, *, force: bool = False, quiet: boo
     records.write_problems(run.path("pool-problems.jsonl"), tests)
     policy = load_policy("lab", POLICY)
 
-    _sample(run, config, policy, problems, "solutions", config.solutions, quiet)
+    asked = SampleConfig(n=config.solutions, seed=config.seed, splitter="line")
+    sample(run, "solutions", asked, policy, problems, run.path("problems.jsonl"), quiet=quiet)
     _label(run, config, policy, problems, quiet)
     for seed in range(config.seeds):
         for kind in KINDS:
             _train(run, config, kind, seed, quiet)
-    _sample(run, config, policy, tests, "pool", config.candidates, quiet)
+    asked = SampleConfig(n=config.candidates, seed=config.seed, splitter="line")
+    sample(run, "pool", asked, policy, tests, run.path("pool-problems.jsonl"), quiet=quiet)
     for seed in range(config.seeds):
         for kind in KINDS:
             _score(run, kind, seed, quiet)
     return _report(run, config, tests)
 
 
-def _sample(
-    run: runs.Run, config: LoopConfig, policy: LocalPolicy, problems: list[Problem], name: str, n: int, quiet: bool
-) -> None:
-    asked = SampleConfig(n=n, seed=config.seed, splitter="line")
-    out = run.path(f"{name}.jsonl")
-    run.stage(
-        f"sample-{name}",
-        asked,
-        lambda: sample_stage(asked, policy, problems, exact_verifier, out, quiet=quiet),
-        inputs=[run.path("problems.jsonl" if name == "solutions" else "pool-problems.jsonl")],
-        outputs=[out],
-        scratch=[ledger_path(out)],
-    )
-
-
 def _label(run: runs.Run, config: LoopConfig, policy: LocalPolicy, problems: list[Problem], quiet: bool) -> None:
-    asked, out = LabelConfig(k=config.rollouts, seed=config.seed), run.path("labels.jsonl")
+    asked = LabelConfig(k=config.rollouts, search="bisection", seed=config.seed)
+    out = run.path("labels.jsonl")
     source = run.path("solutions.jsonl")
     run.stage(
         "label",

@@ -14,6 +14,8 @@ from gradatim.errors import ConfigError
 from gradatim.problems.pool_scores import read_pool_scores
 from gradatim.problems.pools import read_pool
 
+LAST = ("log share of the answer", "log number of steps")
+
 
 def made(count: int, seed: int = 0) -> list[learned.Examples]:
     """Problems in which the first feature tells right from wrong with noise, the second is noise, and the third is the
@@ -69,9 +71,9 @@ def test_problems_without_both_kinds_teach_nothing() -> None:
         learned.fit([problems[0], sure], ["a", "b"])
 
 
-def test_features_are_log_odds_and_the_log_share_of_the_answer(tmp_path: Path) -> None:
-    """Of a scorer its last and smallest step as log-odds, of raw scores the numbers, and the vote; unread is half a
-    vote."""
+def test_features_are_log_odds_votes_and_length(tmp_path: Path) -> None:
+    """Of a scorer its last and smallest step as log-odds, of raw scores the numbers, the vote (unread is half a
+    vote), and the length."""
     rows = pool_rows({"p": [("1", True), ("1", True), ("2", False), (None, False)]})
     pool = read_pool(write(tmp_path / "pool.jsonl", rows))
     a = write(tmp_path / "a.jsonl", score_rows(rows, [(0.9, 0.8), (0.5, 1.0), (0.0, 0.2), (0.3, 0.4)], "a"))
@@ -83,9 +85,10 @@ def test_features_are_log_odds_and_the_log_share_of_the_answer(tmp_path: Path) -
     def odds(p: float) -> float:
         return math.log(p / (1 - p))
 
-    assert learned.names(scored) == ["last a", "min a", "last b", "min b", "log share of the answer"]
+    length = math.log(2)
+    assert learned.names(scored) == ["last a", "min a", "last b", "min b", *LAST]
     assert found.correct.tolist() == [True, True, False, False]
-    assert found.features[0] == pytest.approx([odds(0.8), odds(0.8), -2.0, -2.0, math.log(0.5)])
-    assert found.features[1] == pytest.approx([odds(0.999), odds(0.5), 2.0, 1.0, math.log(0.5)])
-    assert found.features[2] == pytest.approx([odds(0.2), odds(0.001), 0.0, 0.0, math.log(0.25)])
-    assert found.features[3][-1] == pytest.approx(math.log(0.125))
+    assert found.features[0] == pytest.approx([odds(0.8), odds(0.8), -2.0, -2.0, math.log(0.5), length])
+    assert found.features[1] == pytest.approx([odds(0.999), odds(0.5), 2.0, 1.0, math.log(0.5), length])
+    assert found.features[2] == pytest.approx([odds(0.2), odds(0.001), 0.0, 0.0, math.log(0.25), length])
+    assert found.features[3][-2] == pytest.approx(math.log(0.125))

@@ -34,9 +34,9 @@ def test_the_verbs_of_the_readme_exist() -> None:
     """Every `gradatim VERB` in README's shell blocks is a command."""
     from gradatim.cli import app, evaluate
 
-    verbs = {command.name for command in app.registered_commands} | {"evaluate"}
+    verbs = {command.name for command in app.registered_commands} | {"evaluate", "study"}
     named = re.findall(r"^gradatim (\w+)", README, flags=re.M)
 
     assert named
     assert set(named) <= verbs
-    assert {command.name for command in evaluate.registered_commands} == {"pool", "processbench"}
+    assert {command.name for command in evaluate.registered_commands} == {"pool", "processbench", "suites"}

@@ -34,6 +34,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 import gradatim
+from gradatim.choose import majority
 from gradatim.core import Prefix, Problem, Verdict
 from gradatim.errors import CheckpointError, InputError
 from gradatim.evaluate.first_error import Judged, f1_of
@@ -45,6 +46,8 @@ from gradatim.models.forward import body_of, head_of
 from gradatim.records import read_solutions
 from gradatim.score.engine import ModelScorer
 from gradatim.score.reduce import WARNINGS, reduce
+from gradatim.search import SearchConfig, search
+from gradatim.solutions.scripted import ScriptedPolicy
 from gradatim.verify.answers import MathVerifier, exact_verifier
 from tiny_models import bpe_tokenizer, causal, prefixes, reward_model
 
@@ -406,13 +409,23 @@ def test_25_there_is_no_policy_training_to_forget_a_kl_term_in() -> None:
 
 
 def test_26_a_repeated_candidate_votes_once(tmp_path: Path) -> None:
-    """The same draw twice in a file is an error, so that a copy can't swell a majority. There is no search yet that
-    could repeat finished beams."""
+    """The same draw twice in a file is an error; and beams that end in the same solution are one candidate, which has
+    one vote: search gives fewer than it was asked for and says so, where others fill up with copies."""
     row = {"problem": "Q", "steps": ["a"], "author": "m", "draw": 0}
-
     with pytest.raises(InputError, match=r"rows\.jsonl:2"):
         read_solutions(rows(tmp_path / "rows.jsonl", row, row))
-    assert find_spec("gradatim.search") is None
+
+    # Of four draws three write "b", which always ends in the answer 7; "c" ends in 8.
+    table = {("q", ""): ["b\n7\n", "b\n7\n", "b\n7\n", "c\n8\n"], ("q", "b\n"): ["7\n"], ("q", "c\n"): ["8\n"]}
+    scorer = ModelScorer(reward_model())
+    asked = SearchConfig(n=4, width=4, keep=4)
+    [found], _ = search([Problem(id="q", prompt="What?")], ScriptedPolicy.from_table(table), scorer, asked)
+    assert sorted(one.solution.prefix.text for one in found.candidates) == ["b\n7\n", "c\n8\n"]
+    assert (found.won, found.counts["duplicates"]) == (2, 8 - 4)
+    answers = [one.solution.prefix.steps[-1].text for one in found.candidates]
+    votes = majority(answers)
+    assert votes is not None
+    assert (votes.value, votes.tied) == (1.0, 1)
 
 
 def test_the_list_is_complete() -> None:

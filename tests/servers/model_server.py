@@ -65,6 +65,8 @@ class ModelServer:
     served: list[dict[str, Any]] = field(default_factory=list)
     most: int = 0
     port: int = 0
+    says_where: bool = True
+    """Whether answers say which stop string ended the text, as vLLM's do."""
 
     def __enter__(self) -> ModelServer:
         self.lock, self.ending = threading.Lock(), threading.Event()
@@ -97,6 +99,14 @@ class ModelServer:
             prefix = Prefix("served", str(body["prompt"]))
         [[made]] = self.policy.write([prefix], draws=range(body["seed"], body["seed"] + 1))
         return made
+
+    def cut(self, body: dict[str, Any], made: Continuation) -> tuple[Continuation, dict[str, Any]]:
+        """The text up to the request's stop string, and what the answer says of it."""
+        [stop] = body.get("stop", [None])
+        if stop is None or stop not in made.text:
+            return made, {"stop_reason": None} if self.says_where else {}
+        text = made.text[: made.text.index(stop)]
+        return Continuation(text, "stop", len(text.split())), {"stop_reason": stop} if self.says_where else {}
 
 
 def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
@@ -196,11 +206,12 @@ def _misdone(server: ModelServer, body: dict[str, Any], made: Continuation, faul
     with server.lock:
         server.ids += 1
         identity = server.ids
+    made, where = server.cut(body, made)
     finish = {"abort": "abort", "filtered": "content_filter"}.get(str(fault), made.finish)
     text = made.text
     if fault == "echo" and "messages" in body:
         text = "".join(message["content"] for message in body["messages"][1:]) + text
-    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": finish, **where}
     if "messages" in body:
         choice["message"] = {"role": "assistant", "content": text}
         if fault == "reasoning":

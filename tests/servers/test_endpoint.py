@@ -80,12 +80,34 @@ def test_the_law_of_policies() -> None:
         assert asked.write(PREFIXES, draws=range(0)) == [[], [], []]
 
 
-def test_one_step_is_the_first_step_of_the_whole_text() -> None:
-    """Cut where the splitter cuts, with the tokens that were written."""
-    with ModelServer(SCRIPTED) as server:
+@pytest.mark.parametrize("says_where", [True, False])
+def test_one_step_is_the_first_step_of_the_whole_text(says_where: bool) -> None:
+    """The server stops at the line's end where it says that it did; otherwise the whole text is asked for, and cut."""
+    with ModelServer(SCRIPTED, says_where=says_where) as server:
         asked = policy(server)
-        [[whole]], [[step]] = (asked.write(PREFIXES[:1], draws=range(1), one_step=one) for one in (False, True))
-    assert step == Continuation(whole.text.splitlines(keepends=True)[0], "step", whole.tokens)
+        [[whole]] = asked.write(PREFIXES[:1], draws=range(1))
+        server.log.clear()
+        [[step]] = asked.write(PREFIXES[:1], draws=range(1), one_step=True)
+        again = asked.write(PREFIXES[:1], draws=range(1, 4), one_step=True)
+    first = whole.text.splitlines(keepends=True)[0]
+    assert step == Continuation(first, "step", len(first.split()) if says_where else whole.tokens)
+    assert {text.finish for text in again[0]} == {"step"}
+    stops = [body.get("stop") for body in server.log]
+    # A server that does not say what ended a text is asked for no more stops.
+    assert stops == [["\n"]] * 4 if says_where else stops == [["\n"], *[None] * 4]
+
+
+def test_a_step_that_ends_the_text_and_blank_lines() -> None:
+    """The model's own end is no step's end; where a blank line comes first, the whole text says what the step is."""
+    start = PREFIXES[0]
+    texts = {
+        seed_for(0, "endpoint", start.problem_id, start.prompt, "", draw): text
+        for draw, text in enumerate(["one", "\n\ntwo\nthree", "four\n\nfive"])
+    }
+    with ModelServer(ScriptedPolicy(lambda prefix, draw, seed: texts[draw])) as server:
+        found = policy(server).write([start], draws=range(3), one_step=True)
+    made = [(text.text, text.finish) for text in found[0]]
+    assert made == [("one", "stop"), ("\n\ntwo\n", "step"), ("four\n", "step")]
 
 
 @pytest.mark.parametrize("fault", PASSING)
@@ -364,3 +386,17 @@ def test_every_fault_is_tested() -> None:
     """The list of faults and the tests above go together."""
     alone = {"401", "404", "429 later", "429 much later", "more", "no usage", "wrong usage", "echo"}
     assert {*PASSING, *REFUSED, *alone} == set(FAULTS)
+
+
+def test_texts_end_with_their_answer_where_that_was_asked() -> None:
+    """What a server writes after the line that states the answer is cut off, and its tokens are counted."""
+    babbling = ScriptedPolicy(lambda prefix, draw, seed: f"so\nAnswer: {draw}\nand on and on")
+    with ModelServer(babbling) as server:
+        free, brief = (
+            load_endpoint(server.url, PolicySettings(max_new_tokens=64, stop_at_answer=stop), EndpointSettings())
+            for stop in (False, True)
+        )
+        assert free.name != brief.name
+        [row], [cut] = (asked.write(PREFIXES[:1], draws=range(3)) for asked in (free, brief))
+    assert [text.text for text in cut] == [text.text.removesuffix("and on and on") for text in row]
+    assert [(text.finish, text.tokens) for text in cut] == [("stop", 7)] * 3

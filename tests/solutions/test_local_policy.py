@@ -15,6 +15,7 @@ from gradatim.errors import ConfigError, InputError
 from gradatim.solutions.local import LocalPolicy
 from gradatim.solutions.local.sampling import generator, key_of
 from gradatim.solutions.settings import PolicySettings
+from gradatim.solutions.spans import Span
 from gradatim.steps import by_line
 from tiny_models import bpe_tokenizer, causal
 
@@ -100,6 +101,15 @@ def test_texts_are_those_of_full_forward_passes(name: str) -> None:
     expected = [[reference(model, prefix, draw, 5, ours) for draw in (2, 3)] for prefix in prefixes()]
     assert written == expected
     assert {made.finish for row in written for made in row} == {"stop", "length"}
+
+
+def test_spans_have_the_texts_of_calls_of_their_own() -> None:
+    """Other draws of every prefix, written side by side, are what a call for each of them writes."""
+    policy = LocalPolicy(make_model("llama"), tokenizer(), settings(), name="llama")
+    spans = [Span(prefix, range(place % 3, 3 + place % 2)) for place, prefix in enumerate(prefixes())]
+    alone = [policy.write([span.prefix], draws=span.draws, seed=5)[0] for span in spans]
+    assert policy.write_spans(spans, seed=5) == alone
+    assert len({len(span) for span in spans}) > 2
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.6), (1e-40, 1.0), (2.0, 0.95)])

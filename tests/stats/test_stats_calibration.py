@@ -86,3 +86,48 @@ def test_outside_the_domain_is_nan() -> None:
     assert stats.auroc([-3.0, 7.0], [0, 1]) == 1.0  # ranks only: a logit will do
     with pytest.raises(ValueError, match="flat shape"):
         stats.auroc([1.0], [1, 0])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40), st.integers(1, 6))
+def test_the_parts_of_a_brier_score(items: list[tuple[float, float]], bins: int) -> None:
+    """Reliability, resolution and uncertainty from their definitions over the bins; with `within` they are the score."""
+    scores, right = np.array([s for s, _ in items]), np.array([r for _, r in items])
+    parts = stats.brier_parts(scores, right, bins)
+    table = stats.reliability(scores, right, bins)
+
+    total = len(items)
+    assert parts.brier == pytest.approx(np.mean((scores - right) ** 2))
+    assert parts.reliability == pytest.approx(sum(b.n * (b.score - b.rate) ** 2 for b in table) / total)
+    assert parts.resolution == pytest.approx(sum(b.n * (b.rate - right.mean()) ** 2 for b in table) / total)
+    assert parts.uncertainty == pytest.approx(np.mean((right - right.mean()) ** 2))
+    whole = parts.reliability - parts.resolution + parts.uncertainty + parts.within
+    assert whole == pytest.approx(parts.brier)
+
+
+def test_scores_alike_in_every_bin_leave_nothing_within() -> None:
+    """The classic identity: reliability - resolution + uncertainty is the Brier score where a bin has one score."""
+    rng = np.random.default_rng(1)
+    scores = rng.choice([0.1, 0.4, 0.9], size=300)
+    parts = stats.brier_parts(scores, rng.random(300) < scores, bins=3)
+
+    assert parts.within == pytest.approx(0, abs=1e-12)
+    assert math.isnan(stats.brier_parts([2.0], [1]).brier)
+
+
+def test_rates_are_less_noisy_than_single_outcomes() -> None:
+    """A bin's variance is that of what is true of its items; for right or wrong it is rate (1 - rate)."""
+    [single] = stats.reliability([0.5] * 4, [1, 0, 1, 1], 1)
+    [rates] = stats.reliability([0.5] * 4, [0.75] * 4, 1)
+
+    assert (single.variance, rates.variance) == (pytest.approx(0.75 * 0.25), pytest.approx(0))
+    assert stats.ece([0.6] * 4, [0.75] * 4, 1) == pytest.approx(0.15)
+
+
+def test_the_tail_is_what_best_of_n_chooses_from() -> None:
+    """The top 1/n of the scores, at least one, equal scores together; NaN never."""
+    assert stats.tail([0.1, 0.9, 0.5, 0.7], 2).tolist() == [False, True, False, True]
+    assert stats.tail([0.1, 0.9, 0.9, 0.7], 4).tolist() == [False, True, True, False]
+    assert stats.tail([0.3, math.nan], 64).tolist() == [True, False]
+    assert not stats.tail([math.nan], 1).any()
+    with pytest.raises(ValueError, match="at least one"):
+        stats.tail([0.1], 0)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradatim import trees
-from gradatim.train.lessons import Lesson, Match, Tokens, Weighting, from_evidence, from_matches, micro_batches
+from gradatim.train.lessons import Lesson, Match, Tokens, Weighting, from_evidence, micro_batches
+from gradatim.train.rankings import from_matches
 from gradatim.train.targets import Evidence
 
 GOOD, BAD = Evidence(1, 0), Evidence(0, 1)

@@ -118,6 +118,20 @@ def test_a_known_absence_of_errors_masks_nothing() -> None:
     assert None not in step_evidence(solution(3), labels, TargetConfig())
 
 
+def test_what_a_bisection_did_not_test_follows_from_the_error_that_it_found() -> None:
+    """A step without rollouts is good before the first error and bad where it is; counts are only what was counted."""
+    tallies = ((0, 0), (6, 8), (0, 0), (0, 0), (0, 8))
+    known = dataclasses.replace(tallied(*tallies, start=Tally(4, 8)), error=3, error_known=True)
+    clean = dataclasses.replace(tallied((0, 0), (6, 8), (0, 0), start=Tally(4, 8)), error_known=True)
+    unknown = dataclasses.replace(known, error=None, error_known=False)
+    hard, counts = TargetConfig(target="hard", rule="relative"), TargetConfig()
+
+    assert step_evidence(solution(5), known, hard) == (GOOD, GOOD, GOOD, BAD, None)
+    assert step_evidence(solution(3), clean, hard) == (GOOD, GOOD, GOOD)
+    assert step_evidence(solution(5), unknown, hard) == (None, GOOD, None, None, BAD)
+    assert step_evidence(solution(5), known, counts) == (None, Evidence(6, 2), None, None, None)
+
+
 @pytest.mark.parametrize(
     ("error", "known", "hard"),
     [
@@ -225,3 +239,27 @@ def test_the_recipe_names_every_setting() -> None:
     config = TargetConfig(target="soft", neutral="skip", mask_after_error=False)
 
     assert TargetConfig(**config.recipe()) == config  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("step_weight", "want"),
+    [
+        ("step", (Evidence(2, 2), None, Evidence(0, 4))),
+        ("solution", (Evidence(1, 1), None, Evidence(0, 2))),
+        ("position", (Evidence(4 / 3, 4 / 3), None, Evidence(0, 16 / 3))),
+    ],
+)
+def test_steps_are_weighed_within_their_solution(step_weight: str, want: tuple[Evidence | None, ...]) -> None:
+    """As they are; over the number of labelled steps; or by 2t / (n + 1), which is 1 on average."""
+    config = TargetConfig(step_weight=step_weight, mask_after_error=False)  # type: ignore[arg-type]
+
+    [example] = process_examples([(solution(3), tallied((2, 4), (0, 0), (0, 4)))], config, Counter())
+
+    assert example.evidence == want
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_positive_weight_is_above_zero(weight: float) -> None:
+    """Weights that are none are refused."""
+    with pytest.raises(ConfigError, match="positive_weight"):
+        TargetConfig(positive_weight=weight)

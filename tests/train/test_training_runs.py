@@ -34,22 +34,6 @@ FAST = FitConfig(epochs=25, lr=3e-3, batch_tokens=120, block_tokens=200, patienc
 ALL_STEPS = TargetConfig(mask_after_error=False)
 
 
-@pytest.fixture(name="backbone", scope="session")
-def _backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a tiny language model, as any backbone comes."""
-    folder = tmp_path_factory.mktemp("backbone")
-    tokenizer = tiny_models.bpe_tokenizer()
-    model = tiny_models.causal("llama", len(tokenizer))
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                # Weights that large are for finding mistakes; learning needs smaller ones.
-                weight.mul_(0.3)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
 @pytest.fixture(name="data", scope="session")
 def _data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file of labelled solutions."""

@@ -15,8 +15,9 @@ from gradatim.models.forward import logits_at
 from gradatim.models.model import RewardModel
 from gradatim.train.config import FitConfig, TrainConfig
 from gradatim.train.lessons import Lesson, micro_batches
-from gradatim.train.loop import batches, check_points, forward, loss_of, share_of_lr
+from gradatim.train.loop import batches, check_points, forward, share_of_lr
 from gradatim.train.materials import from_labelled, from_pairs, from_solutions
+from gradatim.train.objectives import loss_of
 from gradatim.train.prepare import prepare
 from gradatim.train.targets import TargetConfig
 

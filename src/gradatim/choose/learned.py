@@ -1,12 +1,16 @@
 """A small learned combination of scorers: a linear score that puts right candidates above wrong ones of one problem.
 
-What goes in was fixed by argument, before any result:
+What goes in was fixed by argument, before any result (all but the number of steps, which came later and changed nothing):
 
 - of each scorer the last step's score (what it thinks of the finished text) and the smallest (its weakest step): the two
   poles between which the other reductions lie, and what models trained on outcomes and on validity are read by;
 - as log-odds, in which independent evidence adds up; kept within 1e-3 of 0 and 1, since recorded probabilities are often
   rounded to half precision; scores that are no probabilities stay as they are;
-- the log share of the problem's candidates that have the same answer: what a vote knows and no scorer sees.
+- the log share of the problem's candidates that have the same answer: what a vote knows and no scorer sees;
+- the log number of steps: a bias of a scorer towards long or short solutions is taken back by it.
+
+A weight on log-odds is a calibration, Platt's for each scorer (its intercept is the same for all candidates of a problem and
+cancels); it is fitted with the rest, on the same problems.
 
 Only differences between candidates of one problem count, so how hard a problem is can't be learned in their place, and
 every problem with right and wrong candidates weighs the same. The fit is a logistic regression on pairs (Bradley-Terry
@@ -61,7 +65,7 @@ class Learned:
 def names(scored: Sequence[PoolScores]) -> list[str]:
     """What the columns of `Examples.features` are."""
     of_scorers = [f"{how} {scores.scorer}" for scores in scored for how in _reads(scores)]
-    return [*of_scorers, "log share of the answer"]
+    return [*of_scorers, "log share of the answer", "log number of steps"]
 
 
 def examples(pool: Pool, scored: Sequence[PoolScores], same: Same | None = None) -> list[Examples]:
@@ -70,7 +74,7 @@ def examples(pool: Pool, scored: Sequence[PoolScores], same: Same | None = None)
     found = []
     for p, problem in enumerate(pool.problems):
         table = [_column(scores.scores[p], how, odds) for scores, how, odds in columns]
-        table.append(_votes(problem, same))
+        table += [_votes(problem, same), _lengths(problem)]
         correct = np.array([one.correct is True for one in problem.candidates])
         found.append(Examples(np.stack(table, axis=1), correct))
     return found
@@ -145,3 +149,8 @@ def _votes(problem: PoolProblem, same: Same | None) -> Floats:
     groups = group_answers([one.solution.answer for one in problem.candidates], same)
     counts = Counter(groups)
     return np.log([(0.5 if group < 0 else counts[group]) / len(groups) for group in groups])
+
+
+def _lengths(problem: PoolProblem) -> Floats:
+    """The log number of steps; a solution without steps counts as one."""
+    return np.log([max(1, len(one.solution.prefix.steps)) for one in problem.candidates])

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from gradatim import records, stats
-from gradatim.choose.choosers import Same, best_of_n, majority
+from gradatim.choose.auto import BYS, By, automatic, by_learned, rules
+from gradatim.choose.choosers import Choice, Same
 from gradatim.choose.measure import Curve, Method, curves, reduced, usable
 from gradatim.choose.mixing import apart, mixed_methods
 from gradatim.core import REDUCTIONS, Estimate, Reduction
@@ -43,6 +44,12 @@ class ChooseConfig:
     reduction: tuple[Reduction, ...] = ()
     """How step scores become one value, each of those named (default: all). The first one makes the choices; by default
     that is the reduction that the scores were recorded with, or min."""
+    chooser: By | None = None
+    """What makes the choices: best_of_n, weighted_majority, majority, or learned (a combination of all scorers, fitted on
+    the other problems with verdicts). Default: best-of-n, or majority without scores."""
+    auto: bool = False
+    """Let the other problems with verdicts decide which scorer, reduction and (unless --chooser says it) chooser makes the
+    choice for each problem, and report the regret."""
     mix: Mix = field(default_factory=Mix)
     """Ensembles and blends of the scorers, as further rows; the first of them makes the choices."""
     n: tuple[int, ...] = ()
@@ -66,6 +73,14 @@ class ChooseConfig:
             raise ConfigError(f"same_answer={self.same_answer}: expected string or math")
         if self.reduction and not self.scores:
             raise ConfigError(f"reduction={', '.join(self.reduction)} without scores to reduce: give score files too")
+        if self.chooser not in (None, "majority") and not self.scores:
+            raise ConfigError(f"chooser={self.chooser} without scores to choose by: give score files too")
+        if self.auto and (self.chooser == "learned" or not self.scores):
+            raise ConfigError("--auto chooses among score files; the learned chooser is fitted, not chosen")
+        if self.mix.asked and self.chooser == "learned":
+            raise ConfigError(
+                "the learned chooser combines the scorers itself; give it without --ensemble and --outcome"
+            )
         if self.mix.asked and not self.scores:
             raise ConfigError("nothing to combine: give the score files of at least two scorers")
 
@@ -74,11 +89,12 @@ def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]
     """Choose a candidate for each problem; returns what `gradatim choose --json` prints. NaN is None there.
 
     `choices` has one entry a problem, by best-of-n under the first combination or else the first scorer, and the first
-    reduction (`chosen_by` says which), or by majority without scores. Chosen by an ensemble, an entry has the members'
-    `disagreement` on it, and `ensembles` says how far they disagree in all. `rows` is there if some problems have
-    verdicts, and is about those: the mean over problems, with its 95 % interval from the bootstrap over problems (the
-    same resamples for all rows). A tied choice goes to the lowest candidate index (`tied` counts the others); in `rows`
-    ties share evenly.
+    reduction (`chosen_by` says which), or by majority without scores. `auto` and `learned` are there where they were
+    asked for: what was chosen or fitted, and how often it is right on the problems with verdicts. Chosen by an ensemble,
+    an entry has the members' `disagreement` on it, and `ensembles` says how far they disagree in all. `rows` is there if
+    some problems have verdicts, and is about those: the mean over problems, with its 95 % interval from the bootstrap over
+    problems (the same resamples for all rows). A tied choice goes to the lowest candidate index (`tied` counts the
+    others); in `rows` ties share evenly.
     """
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
@@ -91,10 +107,11 @@ def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]
     methods, notes = [*(method for method, _ in made), *methods], notes + more
     gold = [p for p, problem in enumerate(pool.problems) if problem.has_gold]
     with sameness(config.same_answer) as same:
-        choices, chosen_by = _choices(pool, methods, made[0][1] if made else None, same)
+        chosen, chosen_by, told = _chosen(config, pool, scored, methods, same)
+        choices = _rows_of(pool, chosen, made[0][1] if made and not config.auto else None)
         if config.out is not None:
             records.write_rows(config.out, choices)
-        result: dict[str, Any] = {"problems": len(pool.problems), "choices": choices}
+        result: dict[str, Any] = {"problems": len(pool.problems), "choices": choices, **told}
         if config.mix.ensemble:
             result["ensembles"] = apart(pool, scored, [one for _, one in made])
         if gold:
@@ -189,16 +206,26 @@ def _ns(config: ChooseConfig, pool: Pool) -> tuple[tuple[int, ...], tuple[int, .
     return tuple(range(1, pool.size + 1)), tuple(stats.majority_grid(pool.size))
 
 
-def _choices(
-    pool: Pool, methods: Sequence[Method], mix: Mixed | None, same: Same | None
-) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
-    chosen_by: dict[str, str | None] = {"chooser": "majority", "scorer": None, "reduction": None}
-    if methods:
-        chosen_by = {"chooser": "best_of_n", "scorer": methods[0].scorer, "reduction": methods[0].reduction}
+def _chosen(
+    config: ChooseConfig, pool: Pool, scored: Sequence[PoolScores], methods: Sequence[Method], same: Same | None
+) -> tuple[list[Choice | None], dict[str, str | None], dict[str, Any]]:
+    """What is chosen from each problem, by what, and what is to be told of an automatic choice or a fit."""
+    if config.chooser == "learned":
+        picks, told = by_learned(pool, scored, same, LEVEL, config.seed)
+        return picks, {"chooser": "learned", "scorer": None, "reduction": None}, {"learned": told}
+    if config.auto:
+        choosers = [config.chooser] if config.chooser else [one for one in BYS if one != "learned"]
+        taken, told = automatic(pool, rules(pool, methods, choosers, same), LEVEL, config.seed)
+        picks = [rule.choices[p] for p, rule in enumerate(taken)]
+        return picks, {"chooser": "auto", "scorer": None, "reduction": None}, {"auto": told}
+    chooser: By = config.chooser or ("best_of_n" if methods else "majority")
+    [rule] = rules(pool, methods[:1], [chooser], same)
+    return list(rule.choices), {"chooser": chooser, "scorer": rule.scorer, "reduction": rule.reduction}, {}
+
+
+def _rows_of(pool: Pool, chosen: Sequence[Choice | None], mix: Mixed | None) -> list[dict[str, Any]]:
     choices = []
-    for p, problem in enumerate(pool.problems):
-        answers = [one.solution.answer for one in problem.candidates]
-        choice = best_of_n(methods[0].values[p], answers) if methods else majority(answers, same)
+    for p, (problem, choice) in enumerate(zip(pool.problems, chosen, strict=True)):
         choices.append(
             {
                 "problem_id": problem.id,
@@ -210,7 +237,7 @@ def _choices(
         )
         if mix is not None and mix.disagreement is not None:
             choices[-1]["disagreement"] = None if choice is None else mix.disagreement[p][choice.index]
-    return choices, chosen_by
+    return choices
 
 
 def _rows(found: Sequence[Curve], config: ChooseConfig) -> list[dict[str, Any]]:

@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
+import typer.core
 
 from gradatim import runs
 from gradatim.core import Policy
 from gradatim.errors import GradatimError
+from gradatim.evaluate.asked import SUITES
 from gradatim.flags import Interrupted
 from gradatim.solutions.opening import notes
 
 HELP = """Train, use and distrust reward models for reasoning.
 
-    problems -> solutions -> steps -> labels -> train -> score -> choose -> evaluate
+    problems -> solutions -> steps -> labels -> train -> score -> choose / search -> evaluate
 
 Each verb is a stage; between stages there are files that you can read. Start with `gradatim loop --budget tiny`.
 """
@@ -26,8 +28,23 @@ Each verb is a stage; between stages there are files that you can read. Start wi
 app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
+
+
+class _Suites(typer.core.TyperGroup):
+    """Commands, or else the names of suites: `evaluate prmbench lab ...` is `evaluate suites prmbench lab ...`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        first, second = (word.partition("=")[0] for word in (*args, "", "")[:2])
+        if first in SUITES and (args[0] not in self.commands or second in SUITES):
+            return "suites", self.commands["suites"], args
+        return super().resolve_command(ctx, args)
+
+
 evaluate = typer.Typer(
-    help="Measure a reward model on a public benchmark.", no_args_is_help=True, rich_markup_mode=None
+    cls=_Suites,
+    help="Measure reward models: one benchmark with all its settings, or SUITE... together in one report.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(evaluate, name="evaluate")
 

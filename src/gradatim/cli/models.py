@@ -1,36 +1,29 @@
-"""Verbs that make reward models, use them, prove them and convert them."""
+"""Verbs that use reward models, prove them and convert them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import typer
 
 from gradatim import runs
 from gradatim.cli.app import app, show
-from gradatim.errors import ConfigError
 from gradatim.flags import command
+from gradatim.scale.scorers import open_scorers
+from gradatim.scale.settings import WorkerSettings
 from gradatim.score.opening import Opening
-from gradatim.score.stage import CountingScorer, ScoreConfig, cost_lines, score_stage
-from gradatim.train.config import TrainConfig
+from gradatim.score.stage import ScoreConfig, cost_lines, score_stage
 
 
-@command(app, "train", TrainConfig, defaults={"out": "runs/model"})
-def train_command(config: TrainConfig, *, as_json: bool, quiet: bool) -> None:
-    """Train an ORM or a PRM on labelled solutions, with every shared token computed once. Resumes."""
-    from gradatim.train.stage import train_stage
-
-    result = train_stage(config, quiet=quiet)
-    shown = "\n".join(f"{name}: {value}" for name, value in runs.plain(result).items() if not isinstance(value, list))
-    show(result, as_json, shown)
-
-
-@command(app, "score", ScoreConfig, Opening, arguments=("data",))
-def score_command(config: ScoreConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
+@command(app, "score", ScoreConfig, Opening, WorkerSettings, arguments=("data",))
+def score_command(
+    config: ScoreConfig, opening: Opening, workers: WorkerSettings, *, as_json: bool, quiet: bool
+) -> None:
     """Score solutions: rows of {problem|prompt, steps|completions} from a file or standard input."""
-    scorer = _scorer(config, opening)
-    result = score_stage(config, scorer, quiet=quiet)
+    asked: Any = {"reduction": config.reduction, "device": config.device, "dtype": config.dtype}
+    with open_scorers(config.model, opening, workers, **asked) as scorer:
+        result = score_stage(config, scorer, quiet=quiet)
     lines = []
     for row in result["scores"]:
         steps = " ".join("-" if s is None else f"{s:.3f}" for s in runs.plain(row["steps"]))
@@ -38,18 +31,6 @@ def score_command(config: ScoreConfig, opening: Opening, *, as_json: bool, quiet
         value = "-" if row["value"] is None or row["value"] != row["value"] else f"{row['value']:.3f}"
         lines.append(f"{row['id']}  {row['reduction']} {value}  [{steps}]{error}")
     show(result, as_json, "\n".join([*lines, *(cost_lines(result["stats"]) if config.stats else [])]))
-
-
-def _scorer(config: ScoreConfig, opening: Opening) -> CountingScorer:
-    if config.server is not None:
-        from gradatim.score.vllm import connect
-
-        if opening != Opening():
-            raise ConfigError("--format and --option are for models that run here, not for those of a --server")
-        return connect(config.server, config.model, reduction=config.reduction)
-    from gradatim.score.engine import load
-
-    return load(config.model, reduction=config.reduction, device=config.device, dtype=config.dtype, **opening.asked())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gradatim import records, runs
+from gradatim import records
 from gradatim.choose import ChooseConfig, choose_stage, table
-from gradatim.choose.nested import NestedConfig, nested_stage
-from gradatim.cli.app import aligned, app, evaluate, show
-from gradatim.core import Scorer
+from gradatim.cli.app import aligned, app, show
 from gradatim.errors import ConfigError, InputError
-from gradatim.evaluate.processbench import ProcessBenchConfig, processbench_stage
 from gradatim.flags import command
 from gradatim.problems.sources import load_problems
-from gradatim.score.opening import Opening
 from gradatim.score.recorded import CombineConfig, combine_stage
 from gradatim.steps import SPLITTERS, audit
 from gradatim.verify.gold import VerifyConfig, verify_stage
@@ -39,25 +35,27 @@ def _choices(result: dict[str, Any]) -> str:
     head, *lines = table(result)
     notes = [f"note: {note}" for note in result.get("notes", ())]
     asked = [dict(zip(head, line, strict=True)) for line in lines]
-    return "\n".join([aligned(f"{result['problems']} problems", asked), "", *notes])
+    return "\n".join([aligned(f"{result['problems']} problems", asked), "", *_told(result), *notes])
 
 
-@command(evaluate, "processbench", ProcessBenchConfig, Opening)
-def processbench_command(config: ProcessBenchConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
-    """First wrong steps on ProcessBench: both accuracies, F1, null baselines, and where the threshold comes from."""
-    scorer: Scorer | None = None
-    if config.model is not None:
-        from gradatim.score.engine import load
+def _told(result: Mapping[str, Any]) -> list[str]:
+    """What an automatic or a learned choice came to."""
 
-        scorer = load(config.model, **opening.asked())
-    result = processbench_stage(config, scorer, quiet=quiet)
-    columns = ("subset", "error_accuracy", "correct_accuracy", "f1", "threshold", "threshold_from", "errors", "correct")
-    rows = [{**{name: one[name] for name in columns}, **_nulls(one)} for one in result["subsets"]]
-    show(result, as_json, aligned(f"ProcessBench, {result['model']}", runs.plain(rows)))
+    def said(found: Mapping[str, Any]) -> str:
+        return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
-
-def _nulls(subset: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"null: {name.replace('_', ' ')}": value for name, value in subset["nulls"].items()}
+    if found := result.get("learned"):
+        weights = ", ".join(f"{name} {weight:+.3f}" for name, weight in found["weights"].items())
+        return [f"learned, fitted on other problems: {said(found['accuracy'])}", f"weights on all: {weights}", ""]
+    if not (found := result.get("auto")):
+        return []
+    best = found["best_in_hindsight"]
+    return [
+        f"chosen on other problems, of {found['rules']}: {said(found['accuracy'])}",
+        *(f"  {rule}: for {count} problems" for rule, count in found["chosen"].items()),
+        f"best in hindsight, {best['rule']}: {said(best['accuracy'])}; regret {said(found['regret'])}",
+        "",
+    ]
 
 
 @command(app, "verify", VerifyConfig, arguments=("source",))
@@ -124,17 +122,3 @@ def explain_command(config: ExplainConfig, *, as_json: bool, quiet: bool) -> Non
     """Rank scored solutions; show the weakest step and the first error of each, and how far to trust the scorer."""
     result = explain_stage(config)
     show(result, as_json, told(result, config.top))
-
-
-@command(evaluate, "pool", NestedConfig)
-def pool_command(config: NestedConfig, *, as_json: bool, quiet: bool) -> None:
-    """Best scorer, best pair and a learned combination, each chosen on other problems (nested folds), with intervals."""
-    result = nested_stage(config, quiet=quiet)
-    sizes = " to ".join(map(str, dict.fromkeys(result["n"])))
-    title = f"{result['problems']} problems, one of {sizes} candidates; {result['folds']} folds x {result['repeats']}"
-    chosen = [
-        f"{name}: {', '.join(f'{what} ({count})' for what, count in list(counts.items())[:3])}"
-        for name, counts in result["chosen"].items()
-    ]
-    tables = [aligned(title, result["methods"]), aligned("paired differences", result["contrasts"])]
-    show(result, as_json, "\n\n".join([*tables, "\n".join(["chosen in how many folds", *chosen])]))

@@ -11,7 +11,7 @@ from gradatim.core import Problem, Reduction
 from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
 from gradatim.problems.sources import load_problems
-from gradatim.score.opening import Opening
+from gradatim.score.opening import Opening, open_scorer
 from gradatim.solutions.opening import open_policy
 from gradatim.solutions.settings import EndpointSettings, PolicySettings
 from gradatim.solve import as_json as solved_json
@@ -32,7 +32,7 @@ class LoopFlags:
     solutions: int | None = None
     """Solutions a training problem."""
     rollouts: int | None = None
-    """Rollouts a step for the labels."""
+    """Rollouts from each step that is tested, for the labels."""
     test_problems: int | None = None
     """Test problems."""
     candidates: int | None = None
@@ -94,14 +94,12 @@ def solve_command(
     quiet: bool,
 ) -> None:
     """Sample n solutions of each problem, score them, and give the best answer with its score and the runners-up."""
-    from gradatim.score.engine import load
-
     problems = _questions() if flags.problems == "-" else load_problems(flags.problems, limit=flags.limit)
     splitter = SPLITTERS.get(flags.splitter)
     if splitter is None:
         raise ConfigError(f"--splitter {flags.splitter!r}; expected one of {', '.join(sorted(SPLITTERS))}")
     policy = open_policy(flags.policy, settings, endpoint, splitter=splitter)
-    scorer = load(flags.model, reduction=flags.reduction, **opening.asked())
+    scorer = open_scorer(flags.model, opening, reduction=flags.reduction)
     solved = solve_problems(
         problems, policy, scorer, n=flags.n, seed=flags.seed, chooser=flags.chooser, splitter=splitter, quiet=quiet
     )

@@ -15,7 +15,8 @@ from gradatim.labels.forecast import forecast_stage
 from gradatim.labels.rollouts import label_stage
 from gradatim.labels.rules import LabelConfig
 from gradatim.problems.sources import load_problems
-from gradatim.solutions.opening import open_policy, served
+from gradatim.scale.crew import open_crew, told
+from gradatim.scale.settings import WorkerSettings
 from gradatim.solutions.sample import SampleConfig, sample_stage
 from gradatim.solutions.settings import EndpointSettings, PolicySettings
 from gradatim.steps import SPLITTERS
@@ -47,12 +48,13 @@ def _verifier(flags: Sources, problems: Sequence[Problem]) -> Verifier:
     return verifier_for(name)
 
 
-@command(app, "sample", Sources, SampleConfig, PolicySettings, EndpointSettings, arguments=("source",))
+@command(app, "sample", Sources, SampleConfig, PolicySettings, EndpointSettings, WorkerSettings, arguments=("source",))
 def sample_command(
     flags: Sources,
     config: SampleConfig,
     settings: PolicySettings,
     endpoint: EndpointSettings,
+    workers: WorkerSettings,
     *,
     as_json: bool,
     quiet: bool,
@@ -60,11 +62,12 @@ def sample_command(
     """Sample n solutions of each problem, split them into steps, read and verify their answers. Resumes."""
     drops: Counter[str] = Counter()
     problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
-    policy = open_policy(flags.policy, settings, endpoint, splitter=SPLITTERS[config.splitter])
-    result = sample_stage(config, policy, problems, _verifier(flags, problems), flags.out, quiet=quiet)
+    with open_crew(flags.policy, settings, endpoint, workers, splitter=SPLITTERS[config.splitter]) as policy:
+        result = sample_stage(config, policy, problems, _verifier(flags, problems), flags.out, quiet=quiet)
+        beside = told(policy)
     verdicts = ", ".join(f"{count} {name}" for name, count in result["verdicts"].items())
     human = f"{result['solutions']} solutions of {result['problems']} problems: {verdicts}\nwritten to {result['path']}"
-    show({**result, **served(policy), "dropped": dict(drops)}, as_json, noted(human, policy, result))
+    show({**result, **beside, "dropped": dict(drops)}, as_json, noted(human, policy, result))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +85,16 @@ class LabelFlags(Sources):
     """Money for a million written tokens, for a forecast."""
 
 
-@command(app, "label", LabelFlags, LabelConfig, PolicySettings, EndpointSettings, arguments=("source", "solutions"))
+_LABEL = (LabelFlags, LabelConfig, PolicySettings, EndpointSettings, WorkerSettings)
+
+
+@command(app, "label", *_LABEL, arguments=("source", "solutions"))
 def label_command(
     flags: LabelFlags,
     config: LabelConfig,
     settings: PolicySettings,
     endpoint: EndpointSettings,
+    workers: WorkerSettings,
     *,
     as_json: bool,
     quiet: bool,
@@ -96,20 +103,21 @@ def label_command(
     drops: Counter[str] = Counter()
     problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
     solutions = records.read_solutions(flags.solutions, skip_bad=flags.skip_bad, drops=drops)
-    policy, verifier = open_policy(flags.policy, settings, endpoint), _verifier(flags, problems)
-    if flags.forecast:
-        inputs = (config, policy, problems, solutions, verifier, flags.out)
-        found = forecast_stage(*inputs, pilot=flags.pilot, price=flags.price, quiet=quiet)
-        show({**found, **served(policy)}, as_json, noted(_forecast(found), policy, found))
-        return
-    result = label_stage(config, policy, problems, solutions, verifier, flags.out, quiet=quiet)
+    with open_crew(flags.policy, settings, endpoint, workers) as policy:
+        inputs = (config, policy, problems, solutions, _verifier(flags, problems), flags.out)
+        if flags.forecast:
+            found = forecast_stage(*inputs, pilot=flags.pilot, price=flags.price, quiet=quiet)
+            show({**found, **told(policy)}, as_json, noted(_forecast(found), policy, found))
+            return
+        result = label_stage(*inputs, quiet=quiet)
+        beside = told(policy)
     counts = {**result, "read": len(solutions) + drops.total(), "used": result["labelled"]}
     counts["dropped"] = {**dict(drops), **result["dropped"]}
     human = (
         f"{result['labelled']} solutions labelled with {result['rollouts']} rollouts from {result['prefixes']} distinct "
         f"prefixes ({result['tokens']} tokens); {result['errors_found']} have a first error\nwritten to {result['path']}"
     )
-    show({**counts, **served(policy)}, as_json, noted(human, policy, result))
+    show({**counts, **beside}, as_json, noted(human, policy, result))
 
 
 def _forecast(found: Mapping[str, Any]) -> str:

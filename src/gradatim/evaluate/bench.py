@@ -15,10 +15,11 @@ from typing import Any
 from gradatim.core import Prefix, Score, Verdict
 from gradatim.errors import ConfigError, InputError
 from gradatim.labels import processbench
-from gradatim.records import Row, convert, joined, once, prompt_id, read_rows, read_scores, row_id
+from gradatim.problems.sources import data_files, rows_of
+from gradatim.records import Row, convert, joined, once, prompt_id, read_scores, row_id
 
 _PACKED = (".gz", ".zst")
-_SUFFIXES = (*_PACKED, ".jsonl", ".dev")
+_SUFFIXES = (*_PACKED, ".jsonl", ".json", ".dev")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,18 @@ class BenchRow:
     answer_correct: bool | None
     """Whether the final answer is right; None where the row does not say."""
     author: str = ""
+    marks: tuple[int | None, ...] = ()
+    """For each step 1 right, -1 wrong, None not labelled; empty where the rows of a suite are read for their first error
+    alone."""
+    group: str = ""
+    """What the data set sorts its rows by: the class of a planted error, a subject."""
+    solution_id: str = ""
+    """The id of the solution as `gradatim.labels.datasets` reads it: what a judge's labels are found by."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The ids by which recorded scores may name the row."""
+        return (self.id, self.solution_id) if self.solution_id else (self.id,)
 
     @property
     def trap(self) -> bool:
@@ -48,20 +61,7 @@ def read_subsets(
 
     An id that comes twice in a subset is an error, as is a subset without rows.
     """
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(
-            one for one in path.iterdir() if one.name.removesuffix(".gz").removesuffix(".zst").endswith(".jsonl")
-        )
-        if not files:
-            raise InputError("a folder without .jsonl files", file=source, fix="pass the folder that holds them")
-        parts: Iterable[tuple[str, Iterator[Row]]] = [
-            (subset_name(one), read_rows(one, skip_bad=skip_bad, drops=drops)) for one in files
-        ]
-    elif path.exists() or not _is_hub_name(source):
-        parts = [(subset_name(path), read_rows(path, skip_bad=skip_bad, drops=drops))]
-    else:
-        parts = _hub_splits(source)
+    parts = parts_of(source, skip_bad=skip_bad, drops=drops)
     subsets: dict[str, list[BenchRow]] = {}
     for name, rows in parts:
         if name in subsets:
@@ -72,8 +72,20 @@ def read_subsets(
     return subsets
 
 
+def parts_of(
+    source: str, *, skip_bad: bool = False, drops: Counter[str] | None = None
+) -> list[tuple[str, Iterator[Row]]]:
+    """The files of a folder, the one file, or the splits of a data set on a hub: a name and the rows of each."""
+    path = Path(source)
+    if path.is_dir():
+        return [(subset_name(one), rows_of(one, skip_bad=skip_bad, drops=drops)) for one in data_files(path)]
+    if path.exists() or not _is_hub_name(source):
+        return [(subset_name(path), rows_of(path, skip_bad=skip_bad, drops=drops))]
+    return _hub_splits(source)
+
+
 def subset_name(path: str | Path) -> str:
-    """A file's name without `.gz`, `.zst`, `.jsonl` and `.dev`."""
+    """A file's name without `.gz`, `.zst`, `.jsonl`, `.json` and `.dev`."""
     name = Path(path).name
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
@@ -119,8 +131,12 @@ class Recorded:
         """The step scores of each row; InputError names a row that has none, or another number of them than steps."""
         return [checked(row, self._found(row).steps, self.file) for row in rows]
 
+    def find(self, row: BenchRow) -> Score | None:
+        """The row's scores as they were recorded; None where there are none."""
+        return next((self.scores[key] for key in row.keys if key in self.scores), None)
+
     def _found(self, row: BenchRow) -> Score:
-        score = self.scores.get(row.id)
+        score = self.find(row)
         if score is None:
             raise InputError(f"no scores for id {row.id!r}", expected="a row for each id of the data", file=self.file)
         return score
@@ -157,7 +173,7 @@ def checked(row: BenchRow, steps: Sequence[float], source: str) -> tuple[float, 
 
 def _is_hub_name(source: str) -> bool:
     parts = source.split("/")
-    return len(parts) == 2 and all(parts) and not source.startswith((".", "~")) and ".jsonl" not in source
+    return len(parts) == 2 and all(parts) and not source.startswith((".", "~")) and ".json" not in source
 
 
 def _hub_splits(source: str) -> list[tuple[str, Iterator[Row]]]:

@@ -15,16 +15,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.core import Estimate, Problem, Reduction, Score, Solution, Verdict
+from gradatim.core import Estimate, Reduction, Score
 from gradatim.errors import InputError
 from gradatim.evaluate.first_error import Judged, predict
 from gradatim.evaluate.lab import Chosen, Quality, against_truth, judged, validity
-from gradatim.problems import lab
+from gradatim.evaluate.lab_pool import JUDGED_DRAWS, Pool
 from gradatim.score.reduce import reduce
 from gradatim.stats import (
     best_of_curve,
     bootstrap,
-    majority_curve,
     paired_bootstrap,
     pass_curve,
     ratio_bootstrap,
@@ -33,8 +32,6 @@ from gradatim.stats import (
 from gradatim.view.parts import Case, Cell, Curve, Reliability, Report, Series, Table
 
 Floats = NDArray[np.float64]
-JUDGED_DRAWS = 8
-"""How many of each test problem's candidates are compared step by step with the truth."""
 CASES = (
     "First error found",
     "First error missed",
@@ -45,39 +42,6 @@ CASES = (
 )
 """Kinds of solutions that the report shows, two of each."""
 OTHER_REDUCTIONS: tuple[Reduction, ...] = ("min", "prod", "mean", "gmean", "last")
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Test problems with equally many candidates each, and what is true of every step."""
-
-    problems: list[Problem]
-    solutions: list[list[Solution]]
-    truth: list[list[tuple[bool, ...]]]
-    good: Floats
-    """(problems, candidates): 1 where the answer is right."""
-
-    @classmethod
-    def of(cls, problems: Sequence[Problem], solutions: Sequence[Solution]) -> Pool:
-        """Group by problem and ask the exact checker; InputError if a problem has more candidates than another."""
-        by_problem: dict[str, list[Solution]] = {problem.id: [] for problem in problems}
-        for solution in solutions:
-            by_problem[solution.prefix.problem_id].append(solution)
-        rows = list(by_problem.values())
-        if len({len(row) for row in rows}) != 1:
-            raise InputError("problems of the pool have different numbers of candidates", fix="sample the pool again")
-        return cls(
-            list(problems),
-            rows,
-            [[tuple(step.valid for step in lab.check(s.prefix)) for s in row] for row in rows],
-            np.array([[float(s.verdict is Verdict.CORRECT) for s in row] for row in rows]),
-        )
-
-    @property
-    def ns(self) -> list[int]:
-        """Powers of two up to the number of candidates, and that number."""
-        m = self.good.shape[1]
-        return sorted({2**k for k in range(m.bit_length()) if 2**k <= m} | {m})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +118,13 @@ def _curves(pool: Pool, rankings: Sequence[Ranking]) -> dict[str, Floats]:
         own = [ranking.values() for ranking in rankings if ranking.kind == kind]
         curves[f"best of n, {kind.upper()}"] = np.mean([best_of_curve(v, pool.good, ns) for v in own], axis=0)
     prm_values = [r.values() for r in rankings if r.kind == "prm"]
-    majority, weighted = [], []
-    for index, row in enumerate(pool.solutions):
-        names = list(dict.fromkeys(s.answer for s in row if s.answer is not None))
-        codes = [names.index(s.answer) if s.answer is not None else -1 for s in row]
-        right = [
-            float(max(pool.good[index][k] for k, code in enumerate(codes) if code == a)) for a in range(len(names))
-        ]
-        sizes = Counter(code for code in codes if code >= 0)
-        majority.append(majority_curve([sizes[a] for a in range(len(names))], right, codes.count(-1), ns))
+    weighted = []
+    for index in range(len(pool.problems)):
+        codes, right = pool.coded(index)
         votes = np.clip(np.stack([values[index] for values in prm_values]), 0.0, None)
         weighted.append(weighted_majority_curve(votes, codes, right, ns)[0].mean(axis=0))
     curves["weighted majority, PRM"] = np.array(weighted)
-    curves["majority"] = np.array(majority)
+    curves["majority"] = pool.majority(ns)
     curves["oracle (pass@n)"] = pass_curve(pool.good, ns)
     curves["random"] = np.broadcast_to(pool.good.mean(axis=1, keepdims=True), (len(pool.good), len(ns))).copy()
     return curves

@@ -19,6 +19,7 @@ from gradatim.evaluate import thresholds
 from gradatim.evaluate.bench import BenchRow, Recorded, checked, read_recorded, read_subsets
 from gradatim.evaluate.first_error import Judged
 from gradatim.evaluate.pages import processbench_report
+from gradatim.evaluate.score_checks import Scored, check_scores
 from gradatim.evaluate.subset import SubsetResult, evaluate_subset, judge, subset_json
 from gradatim.evaluate.thresholds import Thresholds
 from gradatim.progress import progress
@@ -131,6 +132,20 @@ def _scores(
     first = {row.prefix: row for rows in reversed(parts) for row in reversed(rows)}
     found = dict(zip(distinct, score_rows(scorer, [first[prefix] for prefix in distinct], quiet=quiet), strict=True))
     return scorer.name, [[found[row.prefix] for row in rows] for rows in parts]
+
+
+def processbench_warnings(config: ProcessBenchConfig) -> list[dict[str, Any]]:
+    """What is odd about the recorded scores of `config`, with the evidence; nothing where a model scores."""
+    if config.scores is None:
+        return []
+    recorded = read_recorded(config.scores)
+    rows = [row for some in read_subsets(config.data, skip_bad=config.skip_bad).values() for row in some]
+    scored = [
+        Scored(row.prefix.problem_id, found.steps, len(row.prefix.steps), len(row.prefix.text), row.error is None)
+        for row in rows
+        if (found := recorded.find(row)) is not None
+    ]
+    return [{"model": recorded.name, **one.as_json()} for one in check_scores(scored)]
 
 
 def _is_number(text: str) -> bool:

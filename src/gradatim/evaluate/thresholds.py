@@ -84,7 +84,7 @@ def best_threshold(judged: Sequence[Judged]) -> float:
     upper = np.append(ends, ends[-1] + 0.1)
     best = np.flatnonzero(values == values.max())
     index = int(best[np.argmax(upper[best] - lower[best])])
-    return _middle(float(lower[index]), float(upper[index]))
+    return middle(float(lower[index]), float(upper[index]))
 
 
 def _winning(one: Judged) -> tuple[float, float]:
@@ -108,7 +108,7 @@ def _hits(
     return (begun - ended).astype(np.float64)
 
 
-def _middle(low: float, high: float) -> float:
+def middle(low: float, high: float) -> float:
     """The middle of (low, high], or `high` where rounding would reach `low`."""
     middle = low + (high - low) / 2
     return middle if low < middle <= high else high

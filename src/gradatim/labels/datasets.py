@@ -1,42 +1,43 @@
-"""Labelled step data sets by name, read and written.
+"""Labelled step data sets by name. `gradatim.labels.writing` writes them.
 
-    prm800k:PATH         any of its three forms (gradatim.labels.prm800k)
-    math-shepherd:PATH   {input, label} with the tag "ки"
-    processbench:PATH    {id, generator, problem, steps, final_answer_correct, label}
-    plain:PATH           {problem, steps, labels} with 1, 0, -1
-    trl:PATH             {prompt, completions, labels} with true, false
-    PATH                 our own: labelled rows, or labels with a solutions file beside them, or a run's folder;
-                         otherwise the form is told from the first row's fields
+    prm800k:PATH            any of its three forms (gradatim.labels.prm800k)
+    math-shepherd:PATH      {input, label} with the tag "ки"
+    processbench:PATH       {id, generator, problem, steps, final_answer_correct, label}; label is 0-based, -1: none
+    prmbench:PATH           {original_process, modified_process, error_steps, ...}; error_steps are 1-based
+    mr-ben:PATH             {Question, Model_Solution_Steps, ...}; the first error is the number in a step's name
+    bigbench-mistake:PATH   {input, steps, target, answer, mistake_index}; mistake_index is 0-based, null: none
+    plain:PATH              {problem, steps, labels} with 1, 0, -1
+    trl:PATH                {prompt, completions, labels} with true, false
+    PATH                    our own: labelled rows, or labels with a solutions file beside them, or a run's folder;
+                            otherwise the form is told from the first row's fields
 
-PATH is a file of JSON Lines or "hf:NAME[@CONFIG][:SPLIT]".
+PATH is a file of JSON Lines (or one list, in `.json`), a folder of such files, or "hf:NAME[@CONFIG][:SPLIT]".
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from gradatim.core import Labels, Solution, Tally
 from gradatim.errors import ConfigError, InputError
-from gradatim.labels import plain, prm800k, processbench, shepherd
-from gradatim.labels.given import Given, Labelled, collector
-from gradatim.problems.sources import rows_of
+from gradatim.labels import bigbench_mistake, mr_ben, plain, prm800k, prmbench, processbench, shepherd
+from gradatim.labels.given import Given, Labelled, Misfit, Misfits, collector
+from gradatim.labels.writing import write_labelled, write_plain, write_trl
+from gradatim.problems.sources import data_files, rows_of
 from gradatim.records import (
     JOINER,
     Row,
-    bare,
     belongs,
     convert,
     labelled_from,
-    labelled_row,
     labels_from,
     once,
     read_solutions,
+    reason,
     schema_of,
-    write_rows,
 )
 
 __all__ = ["load_labelled", "write_labelled", "write_plain", "write_trl"]
@@ -45,44 +46,58 @@ Reader = Callable[[Row], list[Given]]
 
 
 def load_labelled(
-    source: str, *, skip_bad: bool = False, drops: Counter[str] | None = None, joiner: str = JOINER
+    source: str,
+    *,
+    skip_bad: bool = False,
+    misfits: Misfits = "drop",
+    drops: Counter[str] | None = None,
+    joiner: str = JOINER,
 ) -> list[Labelled]:
     """The solutions of a source (see the head of this module) with their labels.
 
     Steps of foreign rows are bare: `joiner` is appended to all but the last and recorded. A malformed row is an
-    InputError, or with `skip_bad` one more in `drops`. InputError for a source without any usable row.
+    InputError, or with `skip_bad` one more in `drops`. `misfits` says what becomes of rows of published data sets whose
+    error points at no step; those that are dropped are counted in `drops`, too. InputError for a source without any
+    usable row.
     """
     scheme, _, rest = source.partition(":")
-    if scheme in _READERS and not rest:
+    if scheme in _FORMS and not rest:
         raise ConfigError(f"{source!r} names no data; write {scheme}:PATH")
-    path = rest if scheme in _READERS else source
-    if Path(path).is_dir():
+    how = _How(joiner, skip_bad, misfits, Counter() if drops is None else drops)
+    path = rest if scheme in _FORMS else source
+    if Path(path).is_dir() and scheme not in _FORMS:
         path = str(Path(path) / "labels.jsonl")
-    rows = rows_of(path, skip_bad=skip_bad, drops=drops)
-    if scheme in _READERS:
-        found = list(_foreign(rows, scheme, joiner, skip_bad, drops))
-    else:
-        found = list(_detected(rows, path, joiner, skip_bad, drops))
+    files = data_files(path) if Path(path).is_dir() else [path]
+    rows = chain.from_iterable(rows_of(file, skip_bad=skip_bad, drops=drops) for file in files)
+    found = list(_foreign(rows, scheme, how) if scheme in _FORMS else _detected(rows, path, how))
     if not found:
         raise InputError("no row that could be used", expected="at least one labelled solution", file=path)
     return found
 
 
-def _detected(
-    rows: Iterator[Row], path: str, joiner: str, skip_bad: bool, drops: Counter[str] | None
-) -> Iterator[Labelled]:
-    told = next(convert(rows, lambda row: (row, _form(row)), skip_bad=skip_bad, drops=drops), None)
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What `load_labelled` was asked for."""
+
+    joiner: str
+    skip_bad: bool
+    misfits: Misfits
+    drops: Counter[str]
+
+
+def _detected(rows: Iterator[Row], path: str, how: _How) -> Iterator[Labelled]:
+    told = next(convert(rows, lambda row: (row, _form(row)), skip_bad=how.skip_bad, drops=how.drops), None)
     if told is None:
         return iter(())
     first, kind = told
     rows = chain([first], rows)
-    if kind in _READERS:
-        return _foreign(rows, kind, joiner, skip_bad, drops)
+    if kind in _FORMS:
+        return _foreign(rows, kind, how)
     if kind not in ("labelled", "labels"):
         fix = "label the solutions first" if kind == "solution" else None
         raise first.error(f"rows of gradatim.{kind}", expected="labelled solutions", fix=fix)
-    read = labelled_from if kind == "labelled" else _beside(path, skip_bad, drops)
-    return convert(rows, _once(read), skip_bad=skip_bad, drops=drops)
+    read = labelled_from if kind == "labelled" else _beside(path, how.skip_bad, how.drops)
+    return convert(rows, _once(read), skip_bad=how.skip_bad, drops=how.drops)
 
 
 def _once(read: Callable[[Row], Labelled]) -> Callable[[Row], Labelled]:
@@ -123,6 +138,9 @@ def _form(row: Row) -> str:
     labels = data.get("labels")
     if isinstance(data.get("label"), dict) or "ratings" in data:
         return "prm800k"
+    for name, form in _TELLING.items():
+        if name in data:
+            return form
     if isinstance(data.get("input"), str) and isinstance(data.get("label"), str):
         return "math-shepherd"
     if "steps" in data and "label" in data:
@@ -132,24 +150,31 @@ def _form(row: Row) -> str:
     raise row.error(
         f"fields {', '.join(sorted(data)) or 'none'}",
         expected="labelled steps",
-        fix=f"name the form, as in plain:PATH (there are {', '.join(_READERS)})",
+        fix=f"name the form, as in plain:PATH (there are {', '.join(_FORMS)})",
     )
 
 
-def _foreign(
-    rows: Iterable[Row], form: str, joiner: str, skip_bad: bool, drops: Counter[str] | None
-) -> Iterator[Labelled]:
-    read, collect, first = _READERS[form], collector(joiner), once("row")
+def _foreign(rows: Iterable[Row], form: str, how: _How) -> Iterator[Labelled]:
+    if how.misfits == "keep" and form != "prmbench":
+        raise ConfigError(f"misfits=keep is for PRMBench, which marks several steps; {form} has one error a row")
+    read = prmbench.reader(how.misfits) if form == "prmbench" else _READERS[form]
+    collect, first = collector(how.joiner), once("row")
     seen: Counter[int | None] = Counter()
     solutions = 0
 
     def read_row(row: Row) -> list[Labelled]:
-        given = read(row)
+        try:
+            given = read(row)
+        except Misfit as error:
+            if how.misfits == "error":
+                raise
+            how.drops[reason(error)] += 1
+            return []
         if form == "processbench" and given[0].problem_id is not None:
             first(row, given[0].problem_id)
         return [collect(row, one) for one in given]
 
-    for labelled in convert(rows, read_row, skip_bad=skip_bad, drops=drops):
+    for labelled in convert(rows, read_row, skip_bad=how.skip_bad, drops=how.drops):
         for solution, labels in labelled:
             solutions += 1
             seen.update(labels.ratings or ())
@@ -169,70 +194,17 @@ _READERS: dict[str, Reader] = {
     "prm800k": prm800k.read,
     "math-shepherd": shepherd.read,
     "processbench": processbench.read,
+    "mr-ben": mr_ben.read,
+    "bigbench-mistake": bigbench_mistake.read,
     "plain": plain.read,
     "trl": plain.read_trl,
 }
 
+_FORMS = (*_READERS, "prmbench")
 
-# Writing
-
-
-def write_labelled(path: str | Path, items: Iterable[Labelled]) -> int:
-    """Write solutions with their labels as rows of our own, which lose nothing; returns how many."""
-    return write_rows(path, (labelled_row(solution, labels) for solution, labels in items))
-
-
-def write_plain(path: str | Path, items: Iterable[Labelled]) -> int:
-    """Write plain rows: `problem`, bare `steps`, `labels` 1, 0, -1 or null; returns how many.
-
-    Labels are the raw ratings where there are some. InputError for a tally between none good and all good.
-    """
-    return write_rows(path, (_plain_row(solution, labels) for solution, labels in items))
-
-
-def write_trl(path: str | Path, items: Iterable[Labelled], *, drops: Counter[str] | None = None) -> int:
-    """Write TRL's stepwise rows: `prompt`, bare `completions`, `labels` true or false; returns how many.
-
-    TRL knows no step without a label: a solution is cut before its first unrated or neutral step, and left out where
-    that is the first one; both are counted in `drops`. InputError for a tally between none good and all good.
-    """
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for solution, labels in items:
-            marks = [_mark(solution, tally) for tally in labels.tallies]
-            kept = marks.index(None) if None in marks else len(marks)
-            if kept < len(marks) and drops is not None:
-                drops["cut before a step without a label" if kept else "no label on the first step"] += 1
-            if kept:
-                texts = bare(solution.prefix, solution.joiner)[:kept]
-                yield {
-                    "prompt": solution.prefix.prompt,
-                    "completions": texts,
-                    "labels": [mark == 1 for mark in marks[:kept]],
-                }
-
-    return write_rows(path, rows())
-
-
-def _plain_row(solution: Solution, labels: Labels) -> dict[str, Any]:
-    marks = labels.ratings if labels.ratings is not None else [_mark(solution, tally) for tally in labels.tallies]
-    return {
-        "problem": solution.prefix.prompt,
-        "steps": bare(solution.prefix, solution.joiner),
-        "labels": list(marks),
-        "problem_id": solution.prefix.problem_id,
-        "author": solution.author,
-        "by": labels.by,
-    }
-
-
-def _mark(solution: Solution, tally: Tally) -> int | None:
-    if not tally.tried:
-        return None
-    if tally.good not in (0, tally.tried):
-        raise InputError(
-            f"a step of {solution.id} with {tally.good} good of {tally.tried}",
-            expected="labels that say yes or no",
-            fix="keep counts in rows of our own (write_labelled)",
-        )
-    return 1 if tally.good else -1
+_TELLING = {
+    "modified_process": "prmbench",
+    "Model_Solution_Steps": "mr-ben",
+    "mistake_index": "bigbench-mistake",
+}
+"""Fields that no other form has."""

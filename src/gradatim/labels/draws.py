@@ -1,8 +1,8 @@
 """Rollouts, each written and verified once, kept in a ledger.
 
 Work comes in rounds: for some prefixes, so many draws are wanted. A round is cut into batches, and what a batch wrote is
-recorded in one transaction. Killed at any moment and asked for the same rounds again, this reads what is recorded and
-writes the rest in the batches in which an uninterrupted run would have written it.
+recorded in one transaction, by this process alone, whoever wrote it. Killed at any moment and asked for the same rounds
+again, this reads what is recorded and writes the rest in the batches in which an uninterrupted run would have written it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gradatim.core import Continuation, Policy, Prefix, Problem, Tally, Verdict,
 from gradatim.errors import BackendError
 from gradatim.progress import Progress
 from gradatim.solutions.ledger import Ledger
+from gradatim.solutions.spans import Span, Written, write_batches
 from gradatim.solutions.verifying import verify_all
 
 OUTCOMES = {"g": "good", "b": "bad", "l": "lost", "f": "failed"}
@@ -27,18 +28,6 @@ OUTCOMES = {"g": "good", "b": "bad", "l": "lost", "f": "failed"}
 
 _GAP = "-"
 """A draw that the policy could not have: read as nothing now, asked for again by the next call."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Draws first to stop - 1 of a prefix."""
-
-    prefix: Prefix
-    first: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.first
 
 
 @dataclass(slots=True)
@@ -49,17 +38,20 @@ class _Record:
     tokens: array[int] = field(default_factory=lambda: array("q"))
 
     def put(self, first: int, letters: str, tokens: Sequence[int]) -> None:
-        """Keep these draws: behind the last one, or in place of gaps."""
+        """Keep these draws: behind the last one, or in place of gaps. Draws before them that are not here become gaps:
+        batches may be done in any order."""
+        gap = max(0, first - len(self.letters))
+        self.letters += _GAP * gap
+        self.tokens.extend([0] * gap)
         self.letters[first : first + len(letters)] = letters
         self.tokens[first : first + len(letters)] = array("q", tokens)
 
-    def missing(self, span: _Span) -> Iterator[_Span]:
+    def missing(self, span: Span) -> Iterator[Span]:
         """The stretches of a span that are not here, or are gaps."""
-        here = range(span.first, span.stop)
-        wanted = [draw for draw in here if draw >= len(self.letters) or self.letters[draw] == _GAP]
+        wanted = [draw for draw in span.draws if draw >= len(self.letters) or self.letters[draw] == _GAP]
         for _, run in groupby(enumerate(wanted), key=lambda pair: pair[1] - pair[0]):
             draws = [draw for _, draw in run]
-            yield _Span(span.prefix, draws[0], draws[-1] + 1)
+            yield Span(span.prefix, range(draws[0], draws[-1] + 1))
 
 
 class Draws:
@@ -119,41 +111,59 @@ class Draws:
         that failed (BackendError) is counted there too; its prefixes are left as they are and not asked for again.
         """
         spans = [
-            _Span(prefix, len(read), drawn)
+            Span(prefix, range(len(read), drawn))
             for prefix, drawn in wanted.items()
             if len(read := self._read.get(prefix, "")) < drawn and prefix not in self._refused
         ]
-        for batch in _batches(spans, self.batch):
-            self.batches += 1
-            self._write([span for span in batch if span.prefix not in self._refused])
-            for span in batch:
-                self._reveal(span, shown)
+        batches = list(_batches(spans, self.batch))
+        self.batches += len(batches)
+        for place in self._write(batches):
+            for span in batches[place]:
+                written, tokens = self._recorded(span)
+                shown.advance(len(written) - written.count(_GAP), tokens=sum(tokens))
+        for span in (span for batch in batches for span in batch):
+            self._reveal(span)
 
-    def _write(self, batch: Sequence[_Span]) -> None:
-        """Write what is not recorded of a batch, and record it."""
+    def _write(self, batches: Sequence[Sequence[Span]]) -> Iterator[int]:
+        """Write what is not recorded of the batches, record each as it is done, and say which it was."""
+        missing: list[list[Span]] = []
+        places: list[int] = []
+        for place, batch in enumerate(batches):
+            if part := [some for span in batch for some in self._record(span.prefix).missing(span)]:
+                missing.append(part)
+                places.append(place)
+            else:
+                yield place
         started = time.perf_counter()
-        made: list[tuple[_Span, list[Continuation]]] = []
-        missing = [part for span in batch for part in self._record(span.prefix).missing(span)]
-        for (first, stop), group in groupby(missing, key=lambda span: (span.first, span.stop)):
-            spans = list(group)
-            try:
-                rows = self.policy.write([span.prefix for span in spans], draws=range(first, stop), seed=self.seed)
-            except BackendError as error:
-                self.not_written[str(error)] += sum(map(len, spans))
-                self._refused.update(span.prefix for span in spans)
-                continue
-            made += zip(spans, rows, strict=True)
-        if not made:
-            return
+        for done, rows in write_batches(self.policy, missing, seed=self.seed):
+            if made := self._made(missing[done], rows):
+                found = self._found(made)
+                now = time.perf_counter()
+                result = {"draws": found, "seconds": now - started}
+                started = now
+                self.ledger.record(self.ledger.count(), result)
+                self._take(result)
+            yield places[done]
+
+    def _found(self, made: Sequence[tuple[Span, list[Continuation]]]) -> list[list[Any]]:
+        """What the ledger keeps of each span: its prefix, its first draw, a letter and the tokens of every draw."""
         self.not_written.update(text.error for _, row in made for text in row if text.finish == "failed")
         letters = self._letters([(span.prefix, text) for span, row in made for text in row])
-        found = [
-            [self._key(span.prefix), span.first, "".join(next(letters) for _ in row), [text.tokens for text in row]]
+        return [
+            [self._key(span.prefix), span.draws.start, "".join(next(letters) for _ in row), [t.tokens for t in row]]
             for span, row in made
         ]
-        result = {"draws": found, "seconds": time.perf_counter() - started}
-        self.ledger.record(self.ledger.count(), result)
-        self._take(result)
+
+    def _made(self, spans: Sequence[Span], rows: Sequence[Written]) -> list[tuple[Span, list[Continuation]]]:
+        """What was written; a span whose call failed is counted, and not asked for again."""
+        made: list[tuple[Span, list[Continuation]]] = []
+        for span, row in zip(spans, rows, strict=True):
+            if isinstance(row, BackendError):
+                self.not_written[str(row)] += len(span)
+                self._refused.add(span.prefix)
+            else:
+                made.append((span, row))
+        return made
 
     def _letters(self, made: Sequence[tuple[Prefix, Continuation]]) -> Iterator[str]:
         whole = [
@@ -176,16 +186,18 @@ class Draws:
     def _record(self, prefix: Prefix) -> _Record:
         return self._records.get(self._key(prefix)) or _Record()
 
-    def _reveal(self, span: _Span, shown: Progress) -> None:
+    def _recorded(self, span: Span) -> tuple[str, Sequence[int]]:
+        """Letters and tokens of the draws of a span that are recorded."""
+        record, here = self._record(span.prefix), slice(span.draws.start, span.draws.stop)
+        return "".join(record.letters[here]), record.tokens[here]
+
+    def _reveal(self, span: Span) -> None:
         """Read what is recorded of a span: only what was asked for, so that going on reads what was read before."""
-        record = self._record(span.prefix)
-        letters = "".join(record.letters[span.first : span.stop])
+        letters, tokens = self._recorded(span)
         if letters:
-            written, tokens = len(letters) - letters.count(_GAP), sum(record.tokens[span.first : span.stop])
             self._read[span.prefix] = self._read.get(span.prefix, "") + letters
-            self.rollouts[span.prefix.problem_id] += written
-            self.tokens[span.prefix.problem_id] += tokens
-            shown.advance(written, tokens=tokens)
+            self.rollouts[span.prefix.problem_id] += len(letters) - letters.count(_GAP)
+            self.tokens[span.prefix.problem_id] += sum(tokens)
 
     def _key(self, prefix: Prefix) -> str:
         """32 hex digits from all that a prefix is."""
@@ -202,13 +214,13 @@ def _letter(verdict: Verdict | None) -> str:
     return {Verdict.CORRECT: "g", Verdict.INCORRECT: "b", Verdict.UNPARSED: "l"}[verdict]
 
 
-def _batches(spans: Sequence[_Span], most: int) -> Iterator[list[_Span]]:
+def _batches(spans: Sequence[Span], most: int) -> Iterator[list[Span]]:
     """The spans in batches of at most `most` draws, equal ranges of draws side by side; a longer span is cut."""
-    batch: list[_Span] = []
+    batch: list[Span] = []
     size = 0
-    for span in sorted(spans, key=lambda span: (span.first, span.stop)):
-        for first in range(span.first, span.stop, most):
-            piece = _Span(span.prefix, first, min(first + most, span.stop))
+    for span in sorted(spans, key=lambda span: (span.draws.start, span.draws.stop)):
+        for first in range(0, len(span), most):
+            piece = Span(span.prefix, span.draws[first : first + most])
             if size + len(piece) > most:
                 yield batch
                 batch, size = [], 0

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gradatim.core import Labels, Prefix, Solution, Tally, Verdict
+from gradatim.errors import InputError
 from gradatim.records import Row, joined, prompt_id, same_prompt
 
 Labelled = tuple[Solution, Labels]
 
 GOOD, BAD, UNKNOWN = Tally(1, 1), Tally(0, 1), Tally()
+
+Misfits = Literal["drop", "error", "keep"]
+"""What becomes of a row whose error points at no step: left out and counted; an error; or kept without that error
+(PRMBench alone: it marks several steps, and its published code passes over the marks past the end)."""
+
+
+class Misfit(InputError):
+    """A row of a published data set whose labels do not fit its steps: a known defect of the data, not of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,20 @@ class Given:
     truth: Literal["validity", "value"] = "validity"
     source: Literal["rollouts", "human"] = "human"
     rule: str = ""
+    answer: str | None = None
+    """The final answer that the data set reads from the solution."""
+    joiner: str | None = None
+    """What the steps are joined with where the data set says so; None: what the caller of the reader says."""
+
+
+def misfit(row: Row, found: str, *, expected: str) -> Misfit:
+    """The error to raise about labels that do not fit the row's steps. Keep `expected` the same for all rows."""
+    return Misfit(found, expected=expected, file=row.file, line=row.line, fix="drop the row")
+
+
+def up_to_error(steps: int, error: int | None) -> list[int | None]:
+    """The marks of `steps` steps whose first error is known: good before it, bad at it, none behind it."""
+    return [1] * steps if error is None else [1] * error + [-1] + [None] * (steps - error - 1)
 
 
 def check_length(row: Row, steps: int, marks: int, name: str) -> None:
@@ -53,11 +76,19 @@ def collector(joiner: str) -> Callable[[Row, Given], Labelled]:
     draws: dict[tuple[str, str], int] = {}
 
     def collect(row: Row, given: Given) -> Labelled:
-        prefix = Prefix(given.problem_id or prompt_id(given.prompt), given.prompt, joined(given.texts, joiner))
+        between = joiner if given.joiner is None else given.joiner
+        prefix = Prefix(given.problem_id or prompt_id(given.prompt), given.prompt, joined(given.texts, between))
         prompt_holds(row, prefix)
         draw = draws.get((prefix.problem_id, given.author), 0)
         draws[prefix.problem_id, given.author] = draw + 1
-        solution = Solution(prefix=prefix, author=given.author, draw=draw, verdict=given.verdict, joiner=joiner)
+        solution = Solution(
+            prefix=prefix,
+            author=given.author,
+            draw=draw,
+            verdict=given.verdict,
+            answer=given.answer,
+            joiner=between,
+        )
         return solution, _labels(solution.id, given)
 
     return collect

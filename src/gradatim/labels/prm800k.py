@@ -9,11 +9,12 @@ Ratings are 1 good, 0 neutral, -1 bad, null not rated (often a step that the lab
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gradatim.core import Solution
 from gradatim.labels.given import Given, check_length
-from gradatim.records import Row, rating, shown
+from gradatim.records import Row, bare, rating, shown
 
 AUTHOR = "prm800k"
 
@@ -111,3 +112,31 @@ def _text(row: Row, completion: dict[str, Any]) -> str:
     if not isinstance(text, str) or not text.strip():
         raise row.error(f"a completion with text {shown(text)}", expected="completions: a text in every step")
     return text
+
+
+def original_row(solution: Solution, ratings: Sequence[int | None], by: str) -> dict[str, Any]:
+    """A line of the original for one solution, without alternatives: each step has one completion, and it was chosen.
+
+    Where the last step is wrong nothing was chosen there, as in the published lines that end with "found_error".
+    """
+    wrong = ratings[-1] == -1
+    texts = bare(solution.prefix, solution.joiner)
+    steps = [
+        {
+            "completions": [{"text": text, "rating": rating, "flagged": False}],
+            "human_completion": None,
+            "chosen_completion": None if wrong and index == len(texts) - 1 else 0,
+        }
+        for index, (text, rating) in enumerate(zip(texts, ratings, strict=True))
+    ]
+    return {
+        "labeler": by,
+        "question": {"problem": solution.prefix.prompt},
+        "label": {"steps": steps, "finish_reason": "found_error" if wrong else "solution"},
+    }
+
+
+def prefix_row(solution: Solution, ratings: Sequence[int | None]) -> dict[str, Any]:
+    """A prefix row with ratings as labels."""
+    texts = bare(solution.prefix, solution.joiner)
+    return {"prompt": solution.prefix.prompt, "completions": texts, "labels": list(ratings)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from gradatim.core import Verdict
-from gradatim.labels.given import Given
-from gradatim.records import Row, is_whole, row_id, shown
+from typing import Any
+
+from gradatim.core import Solution, Verdict
+from gradatim.labels.given import Given, up_to_error
+from gradatim.records import Row, bare, is_whole, row_id, shown
 
 
 def read(row: Row) -> list[Given]:
@@ -21,8 +23,6 @@ def read(row: Row) -> list[Given]:
             expected="label: 0-based index of the first wrong step, or -1 for none",
             fix="if the labels count from 1, subtract 1" if label == len(steps) else None,
         )
-    error = int(label)
-    good = len(steps) if error == -1 else error
     verdict = None
     if row.name_of("final_answer_correct"):
         verdict = Verdict.CORRECT if row.flag("final_answer_correct") else Verdict.INCORRECT
@@ -30,7 +30,7 @@ def read(row: Row) -> list[Given]:
         Given(
             prompt=row.text("problem"),
             texts=steps,
-            marks=[1] * good + ([] if error == -1 else [-1] + [None] * (len(steps) - good - 1)),
+            marks=up_to_error(len(steps), None if label == -1 else int(label)),
             raw=False,
             error_known=True,
             problem_id=row_id(row, "id"),
@@ -39,3 +39,16 @@ def read(row: Row) -> list[Given]:
             verdict=verdict,
         )
     ]
+
+
+def row_of(solution: Solution, error: int | None, identity: str) -> dict[str, Any]:
+    """A row for a solution whose first error is known; `final_answer_correct` is left out where no verdict is."""
+    known = solution.verdict in (Verdict.CORRECT, Verdict.INCORRECT)
+    return {
+        "id": identity,
+        "generator": solution.author,
+        "problem": solution.prefix.prompt,
+        "steps": bare(solution.prefix, solution.joiner),
+        **({"final_answer_correct": solution.verdict is Verdict.CORRECT} if known else {}),
+        "label": -1 if error is None else error,
+    }

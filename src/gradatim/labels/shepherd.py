@@ -6,12 +6,16 @@ A row holds one text twice: `input` has the tag "ки" behind each step, `label`
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
+from gradatim.core import Solution
 from gradatim.labels.given import Given
-from gradatim.records import Row, shown
+from gradatim.records import Row, bare, shown
 
 TAG = "ки"
 _FIRST_STEP = re.compile(r"\bstep 1\s*:", re.IGNORECASE)
+_ANY_STEP = re.compile(r"step \d+\s*:", re.IGNORECASE)
 
 
 def read(row: Row) -> list[Given]:
@@ -64,3 +68,23 @@ def _marks(row: Row, pieces: list[str], label: str) -> list[int]:
         marks.append(1 if sign == "+" else -1)
         place += 1
     return marks
+
+
+def row_of(solution: Solution, marks: Sequence[int]) -> dict[str, Any] | None:
+    """A row for a solution in which every step is marked 1 or -1; white space around a step is not kept.
+
+    Unless all steps have names ("Step k:") they get them, as the form has no other sign of where the problem ends.
+    None where the row could not be read back: the tag, or a second "Step 1:", in the text.
+    """
+    texts = [text.strip() for text in bare(solution.prefix, solution.joiner)]
+    if not all(map(_ANY_STEP.match, texts)) or not _FIRST_STEP.match(texts[0]):
+        texts = [f"Step {number}: {text}" for number, text in enumerate(texts, 1)]
+    prompt = solution.prefix.prompt.strip()
+    if any(TAG in text for text in (prompt, *texts)) or len(_FIRST_STEP.findall(f"{prompt} {texts[0]}")) != 1:
+        return None
+    signs = ["+" if mark == 1 else "-" for mark in marks]
+    return {
+        "input": f"{prompt} " + "\n".join(f"{text} {TAG}" for text in texts),
+        "label": f"{prompt} " + "\n".join(f"{text} {sign}" for text, sign in zip(texts, signs, strict=True)),
+        "task": solution.author,
+    }

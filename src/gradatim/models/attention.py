@@ -1,4 +1,4 @@
-"""Attention over trees in pieces: each piece of a block sees the path above it and itself, not the whole block.
+"""Attention over trees without a mask of the square of their length: in pieces on CPUs, by flex attention on GPUs.
 
 With a dense mask a block of n tokens costs n x n, most of it masked out. In depth-first order the tokens that a piece
 [a, b) sees are the ancestors of a and those in the piece: a node before a that is an ancestor of a later node in the
@@ -8,21 +8,20 @@ piece has a among its descendants too. So a piece costs (b - a) x (depth of a + 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from gradatim.models.forward import body_of
+from gradatim.models.flex import attend, block_mask
+from gradatim.models.forward import TREES, body_of
 from gradatim.trees import Block
-
-NAME = "gradatim_tree"
-"""Under which transformers knows this attention."""
 
 PIECE = 128
 """Tokens in a piece."""
@@ -47,33 +46,54 @@ class Piece:
     """(after - first, keys): what each of them sees."""
 
 
-_pieces: ContextVar[tuple[Piece, ...]] = ContextVar("pieces")
+Seen = tuple[Piece, ...] | BlockMask
+"""What the tokens of a batch of blocks see: all that the layers need in place of a mask."""
+
+_seen: ContextVar[Seen] = ContextVar("seen")
 
 
 @contextmanager
-def in_pieces(module: nn.Module, blocks: Sequence[Block]) -> Iterator[None]:
-    """Run the body's attention in pieces while the block lasts, where that saves work and the model uses SDPA.
+def tree_attention(module: nn.Module, blocks: Sequence[Block]) -> Iterator[None]:
+    """Run the body's attention without a dense mask while the block lasts, where that saves work and it uses SDPA.
 
-    What is run inside must be a forward pass over exactly these blocks, in this order. A backward pass may come later,
-    unless it computes activations again.
+    What is run inside must be a forward pass over exactly these blocks, in this order. A backward pass may come later;
+    where it computes activations again it has to do so in the second context of `as_now`.
     """
     config: Any = body_of(module).config
-    if config._attn_implementation != "sdpa" or not _pays(blocks):
+    seen = _chosen(blocks, next(module.parameters()).device) if config._attn_implementation == "sdpa" else None
+    with nullcontext() if seen is None else _used(config, seen):
         yield
-        return
-    device = next(module.parameters()).device
-    token = _pieces.set(tuple(piece for row, block in enumerate(blocks) for piece in _cut(row, block, device)))
-    config._attn_implementation = NAME
+
+
+def as_now(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts for a first computation, which is now, and for a second one later, in which attention is as it is now."""
+    config: Any = body_of(module).config
+    return nullcontext(), nullcontext() if config._attn_implementation != TREES else _used(config, _seen.get())
+
+
+@contextmanager
+def _used(config: Any, seen: Seen) -> Iterator[None]:
+    token, before = _seen.set(seen), config._attn_implementation
+    config._attn_implementation = TREES
     try:
         yield
     finally:
-        config._attn_implementation = "sdpa"
-        _pieces.reset(token)
+        config._attn_implementation = before
+        _seen.reset(token)
+
+
+def _chosen(blocks: Sequence[Block], device: torch.device) -> Seen | None:
+    """None: the model's own attention, with a mask for trees and the causal kernel for chains."""
+    if all(block.is_chain for block in blocks):
+        return None
+    if device.type == "cuda":
+        return block_mask(blocks, device)
+    if not _pays(blocks):
+        return None
+    return tuple(piece for row, block in enumerate(blocks) for piece in _cut(row, block, device))
 
 
 def _pays(blocks: Sequence[Block]) -> bool:
-    if all(block.is_chain for block in blocks):
-        return False
     dense = len(blocks) * max(map(len, blocks)) ** 2
     cut = 0
     for block in blocks:
@@ -106,10 +126,13 @@ def _attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """(batch, heads, tokens, size) -> (batch, tokens, heads, size), as transformers' own; padding gets zeros."""
+    """(batch, heads, tokens, size) -> (batch, tokens, heads, size), as transformers' own; padding gets anything finite."""
+    seen = _seen.get()
+    if isinstance(seen, BlockMask):
+        return attend(query, key, value, seen, scaling).transpose(1, 2).contiguous(), None
     groups = query.shape[1] // key.shape[1]
     rows: list[list[Tensor]] = [[] for _ in range(query.shape[0])]
-    for piece in _pieces.get():
+    for piece in seen:
         row = slice(piece.row, piece.row + 1)
         keys, values = (states[row, :, piece.keys].repeat_interleave(groups, dim=1) for states in (key, value))
         asks = query[row, :, piece.first : piece.after]
@@ -120,4 +143,4 @@ def _attention(
     return torch.cat(padded).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(NAME, _attention)
+AttentionInterface.register(TREES, _attention)

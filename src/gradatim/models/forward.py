@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from gradatim.errors import ConfigError
 from gradatim.trees import Block
 
+TREES = "gradatim_tree"
+"""Under which transformers knows the attention of `gradatim.models.attention`, which needs no mask."""
+
 
 def body_of(module: nn.Module) -> nn.Module:
     """The transformer below the head of a stock classification model."""
@@ -56,7 +59,8 @@ def hidden_at(module: nn.Module, blocks: Sequence[Block], nodes: Sequence[Sequen
     inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
     if not all(block.is_chain for block in blocks):
         inputs["position_ids"] = _padded([block.depth for block in blocks], width, 0).to(device)
-        inputs["attention_mask"] = _mask(body, blocks, width, device)
+        if body.config._attn_implementation != TREES:  # type: ignore[union-attr]
+            inputs["attention_mask"] = _mask(body, blocks, width, device)
     hidden: Tensor = body(**inputs).last_hidden_state
     rows = [row for row, wanted in enumerate(nodes) for _ in wanted]
     columns = [node for wanted in nodes for node in wanted]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gradatim.errors import CheckpointError
 from gradatim.models.forward import hidden_at
@@ -46,16 +47,31 @@ def log_probabilities(causal: Any, blocks: Sequence[Block], nodes: Sequence[Sequ
 
 
 def _log_softmax_at(hidden: Tensor, head: nn.Linear, tokens: Tensor) -> Tensor:
-    """log softmax(head(hidden))[token] in each row, in float32: (rows, hidden), (rows,) -> (rows,)."""
-    hidden, bias = hidden.float(), head.bias
-    total = torch.full(tokens.shape, -torch.inf, device=hidden.device)
-    chosen = torch.zeros_like(total)
+    """log softmax(head(hidden))[token] in each row, in float32: (rows, hidden), (rows,) -> (rows,).
+
+    A backward pass computes each chunk's logits again: none are kept for it.
+    """
     size = max(1, CHUNK // max(1, len(tokens)))
-    for first in range(0, head.out_features, size):
-        logits = hidden @ head.weight[first : first + size].float().T
-        if bias is not None:
-            logits += bias[first : first + size].float()
-        total = torch.logaddexp(total, logits.logsumexp(-1))
-        here = (tokens >= first) & (tokens < first + size)
-        chosen[here] = logits[here, tokens[here] - first]
+    weights = torch.split(head.weight, size)
+    biases = [None] * len(weights) if head.bias is None else torch.split(head.bias, size)
+    total = torch.full(tokens.shape, -torch.inf, device=hidden.device)
+    chosen, first = torch.zeros_like(total), 0
+    with torch.autocast(hidden.device.type, enabled=False):
+        for weight, bias in zip(weights, biases, strict=True):
+            inputs = hidden.float(), weight, bias, tokens - first
+            if torch.is_grad_enabled():
+                sums, found = checkpoint(_chunk, *inputs, use_reentrant=False)
+            else:
+                sums, found = _chunk(*inputs)
+            total, chosen, first = torch.logaddexp(total, sums), chosen + found, first + len(weight)
     return chosen - total
+
+
+def _chunk(hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The logarithm of the sum of the exponentials of some logits, and the one of the token, 0 where it is not among them."""
+    logits = hidden @ weight.float().T
+    if bias is not None:
+        logits = logits + bias.float()
+    here = (tokens >= 0) & (tokens < len(weight))
+    found = logits.gather(1, tokens.clamp(0, len(weight) - 1)[:, None])[:, 0]
+    return logits.logsumexp(-1), torch.where(here, found, 0.0)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gradatim import trees
-from gradatim.models.attention import in_pieces
+from gradatim.models.attention import tree_attention
 from gradatim.models.forward import logits_at
 from gradatim.models.kept import Kept
 from gradatim.models.memory import memory_errors
@@ -107,7 +107,7 @@ def read_blocks(
         batch = [blocks[index] for index in group]
         places = [{member: block.nodes(member, reads[member]) for member in block.members} for block in batch]
         wanted = [sorted(set().union(*nodes.values())) for nodes in places]
-        with memory_errors(), in_pieces(model.module, batch), torch.inference_mode():
+        with memory_errors(), tree_attention(model.module, batch), torch.inference_mode():
             found = iter(model.logits(batch, wanted).tolist())
         values = {}
         for nodes, block_nodes in zip(places, wanted, strict=True):

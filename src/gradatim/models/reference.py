@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gradatim.errors import ConfigError
-from gradatim.models.attention import in_pieces
+from gradatim.models.attention import tree_attention
 from gradatim.models.logprobs import log_probabilities
 from gradatim.trees import Block
 
@@ -54,7 +54,7 @@ class Reference:
         return torch.tensor([known[key] for key in chain.from_iterable(keys)], dtype=torch.float32)
 
     def _computed(self, blocks: Sequence[Block], nodes: Sequence[Sequence[int]]) -> Tensor:
-        with in_pieces(self.model, blocks):
+        with tree_attention(self.model, blocks):
             return log_probabilities(self.model, blocks, nodes)
 
     def _on_file(self, work: Callable[[sqlite3.Connection], Any]) -> Any:

@@ -83,6 +83,27 @@ def read_pool_scores(
     return _without(pool, kept), [_gathered(scorer, scored, pool, kept) for scorer, scored in found.items()]
 
 
+def pool_misalignment(pool: Pool, path: str | Path) -> tuple[Counter[int], int, str]:
+    """How many rows of a file have so many scores more (or fewer) than their candidate has steps; the rows that there
+    are; and whose they are. Rows that are no scores of the pool are passed over: `read_pool_scores` says what is wrong
+    with them."""
+    places, offsets, total, names = _places(pool), Counter[int](), 0, Counter[str]()
+    for row in records.read_rows(path, skip_bad=True):
+        try:
+            where = _place(row, places)
+        except InputError:
+            continue
+        steps = row.data.get("step_scores", row.data.get("steps"))
+        if not isinstance(steps, list) or not steps:
+            continue
+        total += 1
+        names[str(row.data.get("prm_name") or row.data.get("by") or "recorded")] += 1
+        listed = len(pool.problems[where[0]].candidates[where[1]].solution.prefix.steps)
+        if len(steps) != listed:
+            offsets[len(steps) - listed] += 1
+    return offsets, total, names.most_common(1)[0][0] if names else ""
+
+
 def _scored(row: Row) -> _Scored:
     """The score in a row of either format; the scorer of a public row is its `prm_name`."""
     recorded = row.data.get("value") is not None

@@ -20,10 +20,25 @@ from typing import Any
 
 from gradatim.core import Problem
 from gradatim.errors import BackendError, ConfigError, InputError
-from gradatim.records import Row, convert, is_whole, once, problem_from, prompt_id, read_rows, row_id, schema_of, shown
+from gradatim.records import (
+    Row,
+    convert,
+    is_whole,
+    is_whole_json,
+    once,
+    problem_from,
+    prompt_id,
+    read_rows,
+    read_whole,
+    row_id,
+    schema_of,
+    shown,
+)
 from gradatim.verify.reading import read_answer
 
-__all__ = ["hub_rows", "load_problems", "rows_of"]
+__all__ = ["data_files", "hub_rows", "load_problems", "rows_of"]
+
+_ENDINGS = (".jsonl", ".json")
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
@@ -56,9 +71,22 @@ def load_problems(
 
 
 def rows_of(path: str | Path, *, skip_bad: bool = False, drops: Counter[str] | None = None) -> Iterator[Row]:
-    """The rows of a file (see `read_rows`), or of a Hugging Face data set for "hf:NAME[@CONFIG][:SPLIT]"."""
+    """The rows of a file: JSON Lines, or one list for a name in `.json` (see `read_rows` and `read_whole`). Also of a
+    Hugging Face data set for "hf:NAME[@CONFIG][:SPLIT]"."""
     name = str(path)
-    return hub_rows(name[3:]) if name.startswith("hf:") else read_rows(path, skip_bad=skip_bad, drops=drops)
+    if name.startswith("hf:"):
+        return hub_rows(name[3:])
+    return (read_whole if is_whole_json(name) else read_rows)(path, skip_bad=skip_bad, drops=drops)
+
+
+def data_files(folder: str | Path) -> list[Path]:
+    """The data files of a folder by name: `.jsonl` and `.json`, packed or not; InputError if there is none."""
+    found = sorted(
+        path for path in Path(folder).iterdir() if path.name.removesuffix(".gz").removesuffix(".zst").endswith(_ENDINGS)
+    )
+    if not found:
+        raise InputError("a folder without .jsonl files", file=folder, fix="pass the folder that holds them")
+    return found
 
 
 def hub_rows(name: str) -> Iterator[Row]:

@@ -54,6 +54,7 @@ from gradatim.records.rows import (
 from gradatim.records.schema import (
     schema_of,
 )
+from gradatim.records.whole import is_whole_json, read_whole
 
 __all__ = [
     "JOINER",
@@ -64,6 +65,7 @@ __all__ = [
     "convert",
     "digest",
     "is_whole",
+    "is_whole_json",
     "joined",
     "labelled_from",
     "labelled_row",
@@ -83,6 +85,7 @@ __all__ = [
     "read_rows",
     "read_scores",
     "read_solutions",
+    "read_whole",
     "reason",
     "row_id",
     "same_prompt",

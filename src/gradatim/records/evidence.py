@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -159,6 +160,7 @@ def score_row(solution_id: str, score: Score) -> dict[str, Any]:
         "logits": None if score.logits is None else list(score.logits),
         "reduction": score.reduction,
         "by": score.by,
+        "calibrated": score.calibrated,
     }
 
 
@@ -184,7 +186,8 @@ def score_from(row: Row) -> tuple[str, Score]:
     identity = row_id(row, "solution_id", "id")
     if identity is None:
         raise row.error("no 'solution_id' or 'id'", expected="solution_id: a text")
-    return identity, Score(value=value, steps=steps, logits=logits, reduction=cast(Any, reduction), by=by)
+    found = Score(value=value, steps=steps, logits=logits, reduction=cast(Any, reduction), by=by)
+    return identity, replace(found, calibrated=row.optional_text("calibrated") or "")
 
 
 def _numbers(row: Row, name: str) -> tuple[float, ...]:

@@ -179,7 +179,7 @@ def read_rows(path: str | Path, *, skip_bad: bool = False, drops: Counter[str] |
     opened or unpacked is an `InputError` in any case.
     """
     name = "<stdin>" if str(path) == STDIN else str(path)
-    with _opened(path, name) as stream:
+    with opened(path, name) as stream:
         for number, line in _lines(stream, name):
             if not line.strip():
                 continue
@@ -216,7 +216,8 @@ def _count(error: InputError, drops: Counter[str] | None) -> None:
 
 
 @contextmanager
-def _opened(path: str | Path, name: str) -> Iterator[IO[bytes]]:
+def opened(path: str | Path, name: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked where its name ends in `.gz` or `.zst`; InputError, by `name`, if it can't be opened."""
     if str(path) == STDIN:
         yield sys.stdin.buffer
         return

@@ -28,9 +28,17 @@ _FIELDS = {
         *("solution_id", "tallies", "error", "error_known", "truth"),
         *("source", "by", "rule", "bounds", "ratings", "optional_stopping", "start"),
     ),
-    "score": ("solution_id", "value", "steps", "logits", "reduction", "by"),
+    "score": ("solution_id", "value", "steps", "logits", "reduction", "by", "calibrated"),
+    "calibration": (
+        *("method", "scale", "numbers", "truth", "target"),
+        *("scorer", "reduction", "items", "problems"),
+    ),
+    "first_error_sets": ("scorer", "calibrated", "miss", "by_class", "thresholds", "target", "problems"),
+    "abstention": ("chooser", "scorer", "reduction", "calibrated", "risk", "promise", "doubt", "threshold", "problems"),
     "pair": ("problem_id", "prompt", "chosen", "rejected", "margin"),
     "labelled": ("solution", "labels"),
+    "disagreement": ("solution", "labels", "kept"),
+    "critique": ("solution_id", "by", "draw", "seed", "words", "votes", "error", "reason", "tokens"),
 }
 
 

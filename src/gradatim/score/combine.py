@@ -104,7 +104,9 @@ def revalued(score: Score, how: Reduction | None) -> Score:
     """The same score with the value of another reduction; as it is for None, or without step scores to reduce."""
     if how is None or how == score.reduction or not score.steps:
         return score
-    return replace(score, value=reduce(score.steps, how), reduction=how)
+    # A calibrated value that no reduction of the steps gives was calibrated by itself, and its steps were not.
+    calibrated = "" if score.reduction == "outcome" else score.calibrated
+    return replace(score, value=reduce(score.steps, how), reduction=how, calibrated=calibrated)
 
 
 def blend(outcome: Score, process: Score, *, alpha: float = 0.5, how: Reduction = "mean") -> Score:
@@ -125,6 +127,7 @@ def blend(outcome: Score, process: Score, *, alpha: float = 0.5, how: Reduction 
         logits=None,
         reduction="outcome",
         by=blend_name(outcome.by, process.by, alpha, how),
+        calibrated="",
         prefix=process.prefix or outcome.prefix,
     )
 

@@ -77,6 +77,11 @@ class ModelScorer:
         results = self.model.encoder.try_encode(prefixes)
         return [result if isinstance(result, InputError) else None for result in results]
 
+    def distinct_tokens(self, prefixes: Sequence[Prefix]) -> int:
+        """Tokens of the one tree of all these prefixes: what scoring them, in however many calls, must process at least."""
+        encodings = self.model.encoder.encode_many(prefixes)
+        return trees.distinct_tokens([_sequence(encoding, self.model.reads(encoding)) for encoding in encodings])
+
     def score(self, prefixes: Sequence[Prefix], *, shown: Progress | None = None) -> list[Score]:
         """A score a prefix, in their order; InputError for the first prefix that is refused."""
         started = time.perf_counter()
@@ -101,10 +106,7 @@ class ModelScorer:
     ) -> list[tuple[float, ...]]:
         """For each encoding the values at its reads. Where memory runs out, the rest is done in smaller batches."""
         logits: dict[int, tuple[float, ...]] = {index: () for index, places in enumerate(reads) if not places}
-        # What comes after the last read (an observation at the end) can't change any score.
-        sequences = [
-            encoding.ids[: places[-1] + 1] if places else () for encoding, places in zip(encodings, reads, strict=True)
-        ]
+        sequences = [_sequence(*pair) for pair in zip(encodings, reads, strict=True)]
         distinct = trees.distinct_tokens([ids for ids in sequences if ids])
         self.stats += Stats(distinct_tokens=distinct)
         while left := [index for index in range(len(reads)) if index not in logits]:
@@ -150,6 +152,11 @@ class ModelScorer:
     def _score(self, prefix: Prefix, encoding: Encoding, values: tuple[float, ...]) -> Score:
         logits = self.model.step_logits(encoding, values) if values else ()
         return assembled(self.model, self.name, prefix, encoding, logits)
+
+
+def _sequence(encoding: Encoding, reads: tuple[int, ...]) -> tuple[int, ...]:
+    """The tokens up to the last read: what comes after it (an observation at the end) can't change any score."""
+    return encoding.ids[: reads[-1] + 1] if reads else ()
 
 
 def load(

@@ -36,8 +36,6 @@ class ScoreConfig:
     """Where to compute: "auto", "cpu", "cuda", "cuda:1"."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """What to compute in; "auto" is bfloat16 where the hardware has it: faster, less exact."""
-    server: str | None = None
-    """URL of a vLLM server that runs `model`, a folder that `gradatim convert --to vllm` wrote; here its card is read."""
     skip_bad: bool = False
     """Drop rows that can't be read or are too long for the model, and count them, instead of stopping at the first."""
     stats: bool = False
@@ -76,7 +74,8 @@ class Stats:
 class CountingScorer(Protocol):
     """A `Scorer` that says what it cost and what it can't take; `gradatim.score.engine.ModelScorer` is one."""
 
-    stats: Stats
+    @property
+    def stats(self) -> Stats: ...
 
     @property
     def name(self) -> str: ...
@@ -107,6 +106,7 @@ def score_stage(config: ScoreConfig, scorer: CountingScorer, *, quiet: bool = Fa
     return {
         "scores": [{"id": solution_id, **_shown(score, threshold)} for solution_id, score in signed],
         "model": scorer.name,
+        "calibrated": next((score.calibrated for _, score in signed if score.calibrated), ""),
         "threshold": threshold,
         "stats": _cost(before, scorer.stats),
         "rows": {"scored": len(kept), "dropped": dict(drops)},

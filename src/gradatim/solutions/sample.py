@@ -16,6 +16,7 @@ from gradatim.progress import progress
 from gradatim.records import write_solutions
 from gradatim.solutions.gaps import fill
 from gradatim.solutions.ledger import Ledger, ledger_path
+from gradatim.solutions.spans import Span, write_batches
 from gradatim.solutions.verifying import verify_all
 from gradatim.steps import SPLITTERS
 from gradatim.verify.answers import read_answer
@@ -140,11 +141,14 @@ def _work(
     work = sum(len(units[index]) for index in missing) + sum("error" in row for rows in gaps.values() for row in rows)
     failures: Counter[str] = Counter()
     with progress("sample", work, "solutions", quiet=quiet) as shown:
-        for index in missing:
-            try:
-                texts = _write(policy, problems, units[index], config.seed)
-            except BackendError as error:
-                failures[str(error)] += len(units[index])
+        batches = [
+            [Span(problems[place].start(), units[index].draws) for place in units[index].places] for index in missing
+        ]
+        for done, written in write_batches(policy, batches, seed=config.seed):
+            index = missing[done]
+            texts = [row for row in written if not isinstance(row, BackendError)]
+            if refused := [row for row in written if isinstance(row, BackendError)]:
+                failures[str(refused[0])] += len(units[index])  # one call: one reason for all of it
                 shown.advance(len(units[index]))
                 continue
             rows = _read(_made(problems, units[index], texts), verifier)
@@ -154,10 +158,6 @@ def _work(
             ledger.amend(index, _fill(policy, problems, units[index], rows, config.seed, verifier))
             shown.advance(sum("error" in row for row in rows))
     return failures
-
-
-def _write(policy: Policy, problems: Sequence[Problem], unit: _Unit, seed: int) -> list[list[Continuation]]:
-    return policy.write([problems[place].start() for place in unit.places], draws=unit.draws, seed=seed)
 
 
 _Made = list[tuple[Problem, int, Continuation]]

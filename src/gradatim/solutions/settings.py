@@ -22,6 +22,9 @@ class PolicySettings:
     prompt_template: str = "auto"
     """Text with one {prompt} in it that the policy reads before the steps; "chat" is the tokenizer's own chat template,
     "auto" is "chat" where the tokenizer has one and the prompt and a line end where it has none."""
+    stop_at_answer: bool = False
+    """A text ends with the first line that states its answer by a mark (a box, `####`, `Answer:`), and nothing is written
+    after it; otherwise the model decides when it has done."""
     batch_rows: int = 256
     """Continuations that are written side by side. Bounds the memory; changes no text but by float rounding."""
     dtype: str = "float32"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from gradatim.stats.calibration import Bin, auroc, brier, ece, reliability
+from gradatim.stats.calibration import Bin, BrierParts, auroc, brier, brier_parts, ece, reliability, tail
+from gradatim.stats.conformal import at_most, binomial_at_most, quantile_by_problem, surest
 from gradatim.stats.folds import FOLDS, fold_of
 from gradatim.stats.intervals import (
     DRAWS,
     bootstrap,
     bootstrap_columns,
     bootstrap_statistic,
+    bootstrap_sums,
     paired_bootstrap,
     ratio_bootstrap,
     wilson,
@@ -25,12 +27,17 @@ __all__ = [
     "SUBSETS",
     "TIE",
     "Bin",
+    "BrierParts",
+    "at_most",
     "auroc",
     "best_of_curve",
+    "binomial_at_most",
     "bootstrap",
     "bootstrap_columns",
     "bootstrap_statistic",
+    "bootstrap_sums",
     "brier",
+    "brier_parts",
     "ece",
     "fold_of",
     "majority_curve",
@@ -39,9 +46,12 @@ __all__ = [
     "paired_bootstrap",
     "pass_at",
     "pass_curve",
+    "quantile_by_problem",
     "random_curve",
     "ratio_bootstrap",
     "reliability",
+    "surest",
+    "tail",
     "weighted_majority_curve",
     "wilson",
 ]

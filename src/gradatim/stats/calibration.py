@@ -20,6 +20,23 @@ class Bin:
     score: float
     rate: float
     n: int
+    variance: float
+    """Of what is true of the items, one by one: rate (1 - rate) if each is right or wrong, less for rates."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrierParts:
+    """A Brier score in its parts: reliability - resolution + uncertainty + within. NaN where there is no such score."""
+
+    brier: float
+    reliability: float
+    """Squared distance of the bins' mean scores from their rates: what a better calibration could gain."""
+    resolution: float
+    """Variance of the bins' rates: how far the scores part right from wrong. The more the better."""
+    uncertainty: float
+    """Variance of what is true: the Brier score of always saying the overall rate."""
+    within: float
+    """What differences of score inside the bins add (or gain, if they are to the point)."""
 
 
 def auroc(scores: ArrayLike, right: ArrayLike) -> float:
@@ -49,7 +66,7 @@ def brier(scores: ArrayLike, right: ArrayLike) -> float:
 def ece(scores: ArrayLike, right: ArrayLike, bins: int = 15, debias: bool = True) -> float:
     """Expected calibration error over bins of equal mass: mean |score - rate| of the bins, weighted by their size.
 
-    With few items a bin the plain error is far above 0 even for a perfect scorer. `debias` takes off what binomial
+    With few items a bin the plain error is far above 0 even for a perfect scorer. `debias` takes off what the items'
     noise adds to the error found, in the normal approximation of Kumar et al. (2019, arXiv 1909.10155), here in closed
     form: most of the bias where bins are off by more than their noise, about two fifths of it where none is. NaN for no
     items, or where a score is no probability.
@@ -61,8 +78,39 @@ def ece(scores: ArrayLike, right: ArrayLike, bins: int = 15, debias: bool = True
     plain = sum(one.n * abs(one.score - one.rate) for one in table) / total
     if not debias:
         return plain
-    noisy = sum(one.n * _folded(one.score - one.rate, one.rate * (1 - one.rate) / one.n) for one in table) / total
+    noisy = sum(one.n * _folded(one.score - one.rate, one.variance / one.n) for one in table) / total
     return max(0.0, 2 * plain - noisy)
+
+
+def tail(scores: ArrayLike, among: int) -> NDArray[np.bool_]:
+    """Which items are in the top 1/`among` by score: what best-of-`among` chooses from. Of equal scores all or none are.
+
+    At least one item is. NaN scores never are.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if among < 1:
+        raise ValueError(f"the best of at least one, got {among}")
+    seen = np.sort(values[~np.isnan(values)])[::-1]
+    if not len(seen):
+        return np.zeros(values.shape, dtype=np.bool_)
+    return np.asarray(values >= seen[math.ceil(len(seen) / among) - 1], dtype=np.bool_)
+
+
+def brier_parts(scores: ArrayLike, right: ArrayLike, bins: int = 15) -> BrierParts:
+    """The Brier score and its decomposition (Murphy 1973) over bins of equal mass.
+
+    Scores differ inside a bin, so the three classic terms do not add up; the rest (Stephenson, Coelho and Jolliffe 2008)
+    is `within`.
+    """
+    table = reliability(scores, right, bins)
+    if not table:
+        return BrierParts(*(math.nan,) * 5)
+    truth = np.asarray(right, dtype=np.float64)
+    total, value = len(truth), brier(scores, right)
+    calibration = math.fsum(one.n * (one.score - one.rate) ** 2 for one in table) / total
+    resolution = math.fsum(one.n * (one.rate - float(truth.mean())) ** 2 for one in table) / total
+    uncertainty = float(truth.var())
+    return BrierParts(value, calibration, resolution, uncertainty, value - (calibration - resolution + uncertainty))
 
 
 def reliability(scores: ArrayLike, right: ArrayLike, bins: int = 15) -> list[Bin]:
@@ -79,10 +127,12 @@ def reliability(scores: ArrayLike, right: ArrayLike, bins: int = 15) -> list[Bin
     middle = np.cumsum(counts) - counts / 2.0
     bin_of = np.minimum((middle * bins / len(values)).astype(np.int64), bins - 1)[where]
     sizes = np.bincount(bin_of, minlength=bins)
-    means = [np.bincount(bin_of, part, minlength=bins) for part in (values, classes)]
-    return [
-        Bin(float(means[0][k] / sizes[k]), float(means[1][k] / sizes[k]), int(sizes[k])) for k in np.flatnonzero(sizes)
-    ]
+    sums = [np.bincount(bin_of, part, minlength=bins) for part in (values, classes, classes**2)]
+    found = []
+    for k in np.flatnonzero(sizes):
+        score, rate, square = (float(part[k] / sizes[k]) for part in sums)
+        found.append(Bin(score, rate, int(sizes[k]), max(0.0, square - rate * rate)))
+    return found
 
 
 def _folded(mean: float, variance: float) -> float:

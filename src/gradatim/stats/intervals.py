@@ -120,6 +120,31 @@ def bootstrap_statistic(
     return _estimate(value, np.array([x for x in found if not math.isnan(x)]), count, level)
 
 
+def bootstrap_sums(
+    columns: ArrayLike,
+    statistic: Callable[[Floats], Floats],
+    clusters: Clusters | None = None,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of column sums, with its interval: an F1, a ratio, a difference of two of them.
+
+    `columns` is a table of items x columns; `statistic` takes sums (samples x columns) to a value each, NaN where there
+    is none (such resamples leave the interval). Whole clusters are drawn, the same ones for the same clusters and seed.
+    """
+    table = np.asarray(columns, dtype=np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"a table of items x columns is needed, got {table.ndim} dimensions")
+    codes, count = _codes(clusters, len(table))
+    sums = np.zeros((count, table.shape[1]))
+    np.add.at(sums, codes, table)
+    value = float(statistic(sums.sum(axis=0, keepdims=True))[0])
+    drawn = [statistic(weights @ sums) for weights in _weights(count, draws, seed)]
+    samples = np.concatenate(drawn) if drawn else np.empty(0)
+    return _estimate(value, samples[~np.isnan(samples)], count, level)
+
+
 def bootstrap_columns(
     columns: ArrayLike,
     clusters: Clusters | None = None,

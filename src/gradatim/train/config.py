@@ -8,8 +8,12 @@ from typing import Literal
 from gradatim.core import Reduction
 from gradatim.errors import ConfigError
 from gradatim.models.encoding import line_ends
+from gradatim.train.goals import IMPLICIT, POINTWISE, Objective
 from gradatim.train.lessons import Weighting
 from gradatim.train.targets import TargetConfig
+
+BALANCES = ("steps", "class", "source")
+"""What can be balanced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,23 +71,43 @@ class TrainConfig:
 
     data: tuple[str, ...] = ()
     """Where the examples come from. For a PRM labelled solutions: "prm800k:PATH", "math-shepherd:PATH", "plain:PATH",
-    "trl:PATH" or our own file. For an ORM solutions with verdicts; for Bradley-Terry these or preference pairs."""
+    "trl:PATH" or our own file. For an ORM and for "implicit-ce" solutions with verdicts; for "bradley-terry" and
+    "implicit-dpo" these or preference pairs."""
     out: str = ""
     """Folder of the trained model."""
     name: str = ""
     """What the model's scores are signed with; empty: kind and backbone."""
     kind: Literal["prm", "orm"] = "prm"
     """"prm": a logit a step. "orm": one for the whole solution."""
-    objective: Literal["logistic", "bradley-terry"] = "logistic"
-    """"logistic": labels decide. "bradley-terry": the chosen solution of each pair should rank above the other."""
+    objective: Objective = "logistic"
+    """"logistic": binary cross-entropy with the labels. "mse": squared error of the probability. "focal": cross-entropy in
+    which what is well told counts less. "pqm": right steps of a solution above wrong ones, late right ones above early
+    ones. "sibling-ranking": of the different steps after one prefix the better above the worse. "bradley-terry" (an ORM):
+    the chosen solution of each pair above the other. "implicit-ce", "implicit-dpo": a language model whose log-ratio to
+    the one it started from tells right solutions ("implicit-ce") or ranks pairs ("implicit-dpo"); it is read step by
+    step. The rankings give no probabilities, and neither does "focal"."""
+    gamma: float = 2.0
+    """For "focal": how fast what is well told loses weight; 0 is "logistic"."""
+    zeta: float = 4.0
+    """For "pqm": the margin between wrong steps and everything else."""
+    beta: float = 0.05
+    """For the implicit objectives: factor of the log-ratios."""
+    balance: tuple[str, ...] = ()
+    """What is weighed so that its parts have the same evidence in sum: "steps" (the bins of `step_bins`), "class" (evidence
+    for and against; probabilities stay what they are, as with a positive weight), "source". Several are met together."""
+    step_bins: tuple[int, ...] = (2, 4, 8, 16, 32)
+    """Upper ends of the bins of solutions by their number of steps; what is longer is a last bin."""
+    source_weights: tuple[float, ...] = ()
+    """A factor for each source in `data`; with balance "source" each source's share instead. Empty: all alike."""
     backbone: str = "lab"
     """The language model to start from: a hub name, a folder, or a name that Gradatim knows ("smollm2", "lab")."""
     separator: str = "\n"
     """Ends every step in front of the model; a step is read at its last token."""
-    reduction: Reduction = "min"
-    """How the trained PRM's step scores become one value."""
+    reduction: Reduction | None = None
+    """How the trained PRM's step scores become one value. None: "min"; for the implicit objectives "last"."""
     weighting: Weighting = "prefix"
-    """"prefix": a prefix that many solutions share counts once. "trajectory": it counts once for each of them."""
+    """"prefix": a prefix that many solutions share counts once, and so does a pair, a step beside its siblings or a whole
+    ranked solution that occurs several times. "trajectory": it counts once for each of them."""
     max_length: int | None = None
     """Longest solution in tokens, with its problem; None: what the backbone can take."""
     too_long: Literal["error", "drop"] = "error"
@@ -95,12 +119,19 @@ class TrainConfig:
     one that is saved. 0: no part is kept apart, and the last model is saved."""
     freeze: bool = False
     """Train only the head, on features that the backbone computes once."""
+    train_layers: int | None = None
+    """Train only the backbone's last so many layers and the head, on the states below them, which are computed once;
+    None: all layers."""
     features: str = ""
-    """File (SQLite) that keeps a frozen backbone's features for later trainings; empty: kept until this one ends."""
+    """File (SQLite) that keeps what a frozen model computed for later trainings: a frozen backbone's features, the states
+    below `train_layers`, or the reference's log-probabilities of an implicit objective; empty: kept until this one ends."""
     lora_rank: int = 0
     """Rank of LoRA updates to every linear layer of the backbone, merged into it when the model is saved; 0: none."""
     device: str = "auto"
     """Where to compute: "auto", "cpu", "cuda", "cuda:1"."""
+    tracker: Literal["", "tensorboard", "trackio", "wandb"] = ""
+    """Where losses are followed besides in the report: "tensorboard" (a folder beside the model's weights), "trackio"
+    (on this machine) or "wandb" (offline, unless WANDB_MODE says otherwise); empty: nowhere."""
     skip_bad: bool = False
     """Leave out malformed rows, and count them, instead of stopping at the first."""
     seed: int = 0
@@ -112,18 +143,73 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         line_ends(self.separator)
-        if self.objective == "bradley-terry" and self.kind != "orm":
-            raise ConfigError('objective="bradley-terry" compares whole solutions; it needs kind="orm"')
+        self._check_objective()
+        self._check_weights()
         if self.kind == "prm" and self.reduction == "outcome":
             raise ConfigError('reduction="outcome" is what an ORM has; a PRM needs one over steps, such as "min"')
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"held_out={self.held_out} is not a share of the problems, at least 0 and below 1")
         if self.freeze and self.lora_rank:
             raise ConfigError(f"lora_rank={self.lora_rank} updates the backbone and freeze=True forbids it; choose one")
+        if self.train_layers is not None and (self.freeze or self.lora_rank):
+            trains = "freeze=True" if self.freeze else f"lora_rank={self.lora_rank}"
+            raise ConfigError(f"train_layers={self.train_layers} and {trains} train other weights; choose one")
         _at_least("lora_rank", self.lora_rank, 0)
-        for name, value in (("max_length", self.max_length), ("problems", self.problems)):
+        whole_numbers = (
+            ("max_length", self.max_length),
+            ("problems", self.problems),
+            ("train_layers", self.train_layers),
+        )
+        for name, value in whole_numbers:
             if value is not None:
                 _at_least(name, value, 1)
+
+    def _check_objective(self) -> None:
+        if self.objective == "bradley-terry" and self.kind != "orm":
+            raise ConfigError('objective="bradley-terry" compares whole solutions; it needs kind="orm"')
+        if self.objective in ("pqm", "sibling-ranking", *IMPLICIT) and self.kind != "prm":
+            raise ConfigError(f'objective="{self.objective}" makes a model of steps; it needs kind="prm"')
+        if self.objective in IMPLICIT and (self.freeze or self.train_layers is not None):
+            raise ConfigError(f'objective="{self.objective}" trains the whole language model, or LoRA updates to it')
+        _at_least("gamma", self.gamma, 0)
+        _at_least("zeta", self.zeta, 0)
+        if not self.beta > 0:
+            raise ConfigError(f"beta={self.beta} is not above 0")
+
+    def _check_weights(self) -> None:
+        unknown = sorted(set(self.balance) - set(BALANCES))
+        if unknown:
+            raise ConfigError(f"balance={unknown[0]!r} is none of {', '.join(BALANCES)}")
+        if list(self.step_bins) != sorted(set(self.step_bins)) or any(end < 1 for end in self.step_bins):
+            raise ConfigError(f"step_bins={self.step_bins} are not numbers of steps from 1 on, in rising order")
+        if self.source_weights and len(self.source_weights) != len(self.data):
+            raise ConfigError(
+                f"{len(self.source_weights)} source_weights for {len(self.data)} sources; give one for each"
+            )
+        if any(not 0 < weight < float("inf") for weight in self.source_weights):
+            raise ConfigError(f"source_weights={self.source_weights} are not all above 0")
+        by_class = self.targets.positive_weight != 1 or "class" in self.balance
+        if by_class and self.objective not in (*POINTWISE, "implicit-ce"):
+            raise ConfigError(
+                f'objective="{self.objective}" ranks: it takes no positive_weight and no balance by class'
+            )
+        if self.targets.positive_weight != 1 and "class" in self.balance:
+            raise ConfigError("balance by class finds the positive_weight; set one of them")
+        if self.targets.step_weight != "step" and (self.kind == "orm" or self.objective not in POINTWISE):
+            raise ConfigError(
+                f"step_weight={self.targets.step_weight} weighs the steps of a process model whose objective is one of "
+                f"{', '.join(POINTWISE)}"
+            )
+
+    @property
+    def step_reduction(self) -> Reduction:
+        """The reduction, with the default for what is trained."""
+        return self.reduction or ("last" if self.objective in IMPLICIT else "min")
+
+    @property
+    def learns_outcomes(self) -> bool:
+        """Whether it learns from verdicts or preferences of whole solutions, and not from labelled steps."""
+        return self.kind == "orm" or self.objective in IMPLICIT
 
     @property
     def lr(self) -> float:

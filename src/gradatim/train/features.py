@@ -1,87 +1,61 @@
 """A frozen backbone's features, computed once: the head then trains in seconds, as often as one likes.
 
-They are kept in an SQLite file under a digest of the backbone's weights and the tokens, so a later training (another
-learning rate, another split) finds those that it shares with an earlier one, and a killed one goes on where it was.
+They are kept in a file under a digest of the backbone's weights and the tokens, so a later training (another learning
+rate, another split) finds those that it shares with an earlier one, and a killed one goes on where it was.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gradatim.progress import progress
 from gradatim.train.lessons import Lesson, micro_batches
+from gradatim.train.store import fill, opened
+from gradatim.train.workers import ALONE, Workers
 
-FEATURES = "features.sqlite"
-"""Name of the file where no other is asked for, in the folder of a training's state."""
+Read = Callable[[Sequence[Lesson]], Tensor]
+"""Lessons -> the last hidden states (reads, hidden size) at their reads, in order."""
 
 
 def cached(
     lessons: Sequence[Lesson],
-    read: Callable[[Sequence[Lesson]], Tensor],
+    read: Read,
     path: Path | None,
     *,
     backbone: str,
     block_tokens: int,
     device: torch.device,
+    workers: Workers = ALONE,
     quiet: bool = False,
-) -> Callable[[Sequence[Lesson]], Tensor]:
+) -> Read:
     """A replacement for `read` on these lessons that runs the model only for what is not in the file.
 
     `backbone` names everything that decides the features beside the tokens: weights and number format. Without a
-    `path` the features are kept in memory only. They are held on `device`.
+    `path` they are not kept for later. They are held on `device`.
     """
-    parts = micro_batches(lessons, block_tokens)
+
+    def keys(part: Sequence[Lesson]) -> list[bytes]:
+        return [_key(lesson, backbone) for lesson in part]
+
+    def compute(part: Sequence[Lesson]) -> Sequence[Tensor]:
+        return torch.split(read(part).float(), [lesson.reads for lesson in part])
+
     known: dict[Lesson, Tensor] = {}
-    with _opened(path) as file, progress("features", len(lessons), "trees", quiet=quiet) as shown:
-        for part in parts:
-            keys = [_key(lesson, backbone) for lesson in part]
-            found = [_get(file, key, lesson) for key, lesson in zip(keys, part, strict=True)]
-            if any(features is None for features in found):
-                # A part is computed whole or not at all, so that a stop in between does not change its rounding.
-                with torch.no_grad():
-                    found = list(torch.split(read(part).float(), [lesson.reads for lesson in part]))
-                _put(file, keys, [features for features in found if features is not None])
-            for lesson, features in zip(part, found, strict=True):
-                if features is not None:
-                    known[lesson] = features.to(device)
-            shown.advance(len(part), tokens=sum(lesson.tokens for lesson in part))
+    with opened(path) as store:
+        fill(store, micro_batches(lessons, block_tokens), keys, compute, workers, quiet=quiet)
+        for lesson, key in zip(lessons, keys(lessons), strict=True):
+            if (features := store.get(key, lesson.reads)) is not None:
+                known[lesson] = features.to(device)
 
     def look_up(wanted: Sequence[Lesson]) -> Tensor:
         return torch.cat([known[lesson] for lesson in wanted])
 
     return look_up
-
-
-@contextmanager
-def _opened(path: Path | None) -> Iterator[sqlite3.Connection]:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path or ":memory:", timeout=60, isolation_level=None)) as file:
-        file.execute("PRAGMA journal_mode=WAL")
-        file.execute("CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
-        yield file
-
-
-def _get(file: sqlite3.Connection, key: bytes, lesson: Lesson) -> Tensor | None:
-    row = file.execute("SELECT content FROM features WHERE key = ?", (key,)).fetchone()
-    if row is None:
-        return None
-    return torch.frombuffer(bytearray(row[0]), dtype=torch.float32).reshape(lesson.reads, -1)
-
-
-def _put(file: sqlite3.Connection, keys: Sequence[bytes], features: Sequence[Tensor]) -> None:
-    rows = [(key, rows.cpu().contiguous().numpy().tobytes()) for key, rows in zip(keys, features, strict=True)]
-    file.execute("BEGIN IMMEDIATE")
-    file.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
-    file.execute("COMMIT")
 
 
 def _key(lesson: Lesson, backbone: str) -> bytes:

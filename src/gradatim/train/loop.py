@@ -6,7 +6,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,16 +17,19 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gradatim.core import seed_for
 from gradatim.errors import ConfigError
-from gradatim.models.attention import in_pieces
-from gradatim.models.forward import body_of, head_of, hidden_at, logits_at
+from gradatim.models.attention import as_now, tree_attention
+from gradatim.models.forward import body_of, hidden_at, logits_at
 from gradatim.progress import progress
 from gradatim.train.config import FitConfig
-from gradatim.train.lessons import Lesson, micro_batches
+from gradatim.train.features import Read
+from gradatim.train.lessons import Lesson
 from gradatim.train.objectives import loss_of
+from gradatim.train.sharding import whole
 from gradatim.train.state import Position, read_state, set_weights, trained_weights, write_state
+from gradatim.train.workers import ALONE, Workers
 
-Read = Callable[[Sequence[Lesson]], Tensor]
-"""Lessons -> the last hidden states (reads, hidden size) at their reads, in order."""
+Track = Callable[[int, Mapping[str, float]], None]
+"""Told of values after so many steps."""
 
 STATE = "state.pt"
 """Name of the file, in the folder of a training, from which it goes on after a stop."""
@@ -51,6 +53,10 @@ class Fitted:
     """Wall time of the loop, over all its starts."""
 
 
+def untracked(step: int, values: Mapping[str, float]) -> None:
+    """Tell nobody."""
+
+
 def fit(
     module: nn.Module,
     lessons: Sequence[Lesson],
@@ -62,13 +68,16 @@ def fit(
     read: Read | None = None,
     folder: Path | None = None,
     key: str = "",
+    workers: Workers = ALONE,
+    track: Track = untracked,
     quiet: bool = False,
 ) -> Fitted:
     """Train the weights of `module` that require gradients and leave the best in it (without a held-out part the last).
 
-    `read` replaces the forward pass below the head, for features computed before. With a `folder` the state is saved
+    `read` replaces the forward pass below the head, for what was computed before. With a `folder` the state is saved
     there now and then; if one is there already the training goes on from it, and ends as if it had never stopped.
-    `key` names what is trained on what: a saved state with another key is a ConfigError.
+    `key` names what is trained on what: a saved state with another key is a ConfigError. `workers` are the processes
+    that share the work, all of which call this alike. `track` is told of every step and check.
     """
     read, size = read or forward(module, config), block_size(module, config)
     epochs = [batches(lessons, config.batch_tokens, seed, epoch) for epoch in range(config.epochs)]
@@ -78,38 +87,38 @@ def fit(
     at = read_state(folder / STATE, key, module, optimizer) if folder else Position()
     clock = time.monotonic()
 
-    with progress("train", len(steps) - at.step, "steps", quiet=quiet) as shown:
+    with progress("train", len(steps) - at.step, "steps", quiet=quiet or not workers.is_main) as shown:
         while at.step < len(steps) and not at.stopped:
-            batch = steps[at.step]
-            weight, processed = sum(lesson.weight for lesson in batch), at.processed
-            for part in micro_batches(batch, size):
-                loss = loss_of(logits_at(module, read(part)), part) / weight
-                loss.backward()  # type: ignore[no-untyped-call]
-                at.loss += loss.item() * weight
-                at.processed += processed_tokens(part)
-            if not math.isfinite(at.loss):
-                raise ConfigError(
-                    f"the loss is {at.loss} at step {at.step}; lower lr={lr}, or clip below {config.clip}"
-                )
+            batch, loss, processed = steps[at.step], 0.0, 0.0
+            weight = sum(lesson.weight for lesson in batch)
+            for part, counted in workers.passes(batch, size):
+                owed = counted * loss_of(logits_at(module, read(part)), part)
+                (owed / weight).backward()  # type: ignore[no-untyped-call]
+                loss += owed.item()
+                processed += processed_tokens(part)
+            workers.add_up_gradients(module)
+            late = workers.is_main and time.monotonic() - clock >= 60 * config.save_minutes
+            loss, processed, due = workers.add_up([loss, processed, late])
+            if not math.isfinite(loss):
+                raise ConfigError(f"the loss is {loss} at step {at.step}; lower lr={lr}, or clip below {config.clip}")
             for group in optimizer.param_groups:
                 group["lr"] = lr * share_of_lr(at.step, len(steps), config)
-            nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+            norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip)
             optimizer.step()
             optimizer.zero_grad()
-            at.step += 1
-            at.weight += weight
-            distinct, processed = sum(lesson.distinct for lesson in batch), at.processed - processed
-            shown.advance(1, distinct=distinct, processed=processed)
+            at.step, at.processed = at.step + 1, at.processed + int(processed)
+            at.loss, at.weight = at.loss + loss, at.weight + weight
+            shown.advance(1, distinct=sum(lesson.distinct for lesson in batch), processed=processed)
             shown.show(loss=at.loss / at.weight)
+            track(at.step, {"batch_loss": loss / weight, "lr": group["lr"], "gradient_norm": whole(norm).item()})
 
             if at.step in checks:
-                _check(module, held_out, read, config, at, checks[at.step])
+                _check(module, held_out, read, config, at, checks[at.step], workers)
                 shown.show(**{name: value for name, value in at.history[-1].items() if name == "held_out_loss"})
-            elapsed = time.monotonic() - clock
-            if folder and (at.step in checks or elapsed >= 60 * config.save_minutes):
-                at.seconds += elapsed
-                clock += elapsed
-                write_state(folder / STATE, key, module, optimizer, at)
+                track(at.step, at.history[-1])
+            if folder and (at.step in checks or due):
+                at.seconds, clock = at.seconds + time.monotonic() - clock, time.monotonic()
+                write_state(folder / STATE, key, module, optimizer, at, write=workers.is_main)
 
     if at.best_weights:
         set_weights(module, at.best_weights)
@@ -125,36 +134,42 @@ def fit(
 
 def forward(module: nn.Module, config: FitConfig) -> Read:
     """Hidden states by running the body on the lessons' blocks; dropout is off."""
-    module.eval()
-    if config.checkpointing:
-        _recompute(module)
+    make_ready(module, config)
     device = next(module.parameters()).device
 
     def read(lessons: Sequence[Lesson]) -> Tensor:
         blocks = [block for lesson in lessons for block in lesson.blocks]
         nodes = [nodes for lesson in lessons for nodes in lesson.nodes]
-        # Recomputed layers would run outside of the context, with other attention than they ran with first.
-        pieces = nullcontext() if config.checkpointing else in_pieces(module, blocks)
-        with pieces, torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
+        with tree_attention(module, blocks), torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
             return hidden_at(module, blocks, nodes).float()
 
     return read
+
+
+def make_ready(module: nn.Module, config: FitConfig) -> None:
+    """Turn dropout off, and have activations computed again in the backward pass if that is asked for."""
+    module.eval()
+    if config.checkpointing:
+        _recompute(module)
 
 
 def block_size(module: nn.Module, config: FitConfig) -> int:
     """Most tokens in one forward pass, as far as single solutions allow it."""
     if config.block_tokens is not None:
         return config.block_tokens
-    width: int = head_of(module).in_features  # type: ignore[assignment]
+    width: int = body_of(module).config.hidden_size  # type: ignore[assignment, union-attr]
     return 4 * width
 
 
-def measure(lessons: Sequence[Lesson], read: Read, module: nn.Module, block_tokens: int) -> float:
+def measure(
+    lessons: Sequence[Lesson], read: Read, module: nn.Module, block_tokens: int, workers: Workers = ALONE
+) -> float:
     """The mean loss of some lessons, a unit of evidence each, without learning from them."""
     total = 0.0
     with torch.no_grad():
-        for part in micro_batches(lessons, block_tokens):
-            total += loss_of(logits_at(module, read(part)), part).item()
+        for part, counted in workers.passes(lessons, block_tokens):
+            total += counted * loss_of(logits_at(module, read(part)), part).item()
+    [total] = workers.add_up([total])
     return total / sum(lesson.weight for lesson in lessons)
 
 
@@ -213,13 +228,19 @@ def processed_tokens(part: Sequence[Lesson]) -> int:
 
 
 def _check(
-    module: nn.Module, held_out: Sequence[Lesson], read: Read, config: FitConfig, at: Position, epochs: float
+    module: nn.Module,
+    held_out: Sequence[Lesson],
+    read: Read,
+    config: FitConfig,
+    at: Position,
+    epochs: float,
+    workers: Workers,
 ) -> None:
     """Note how it goes, keep the weights if they are the best so far, and say when to stop."""
     row = {"step": float(at.step), "epochs": epochs, "loss": at.loss / at.weight}
     at.loss = at.weight = 0.0
     if held_out:
-        row["held_out_loss"] = found = measure(held_out, read, module, block_size(module, config))
+        row["held_out_loss"] = found = measure(held_out, read, module, block_size(module, config), workers)
         at.since += 1
         if at.best is None or found < at.best:
             at.best, at.since = found, 0
@@ -235,6 +256,8 @@ def _recompute(module: nn.Module) -> None:
         raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
     for layer in layers:
         layer.gradient_checkpointing = True
-        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer._gradient_checkpointing_func = partial(
+            checkpoint, use_reentrant=False, context_fn=partial(as_now, module)
+        )
         # The switch works in training mode only. It is set on the layer alone: what is in it keeps dropout off.
         layer.training = True

@@ -23,6 +23,8 @@ class Materials:
     """Rows that were read, those that were dropped included."""
     drops: Counter[str] = field(default_factory=Counter)
     """Rows that were left out, by reason; where pairs are made of verdicts also problems that gave none."""
+    origins: tuple[int, ...] = ()
+    """Which of several joined materials each example or pair comes from; empty where there is one."""
     labelled_by: tuple[str, ...] = ()
     """Who found the labels, as "source: by"."""
 
@@ -30,6 +32,11 @@ class Materials:
     def problems(self) -> list[str]:
         """The problem of each example or pair."""
         return problems_of([pair.chosen for pair in self.pairs] or [example.prefix for example in self.examples])
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The source of each example or pair, as a number from 0."""
+        return self.origins or (0,) * len(self.pairs or self.examples)
 
 
 def from_labelled(labelled: Iterable[tuple[Solution, Labels]], targets: TargetConfig) -> Materials:
@@ -41,18 +48,19 @@ def from_labelled(labelled: Iterable[tuple[Solution, Labels]], targets: TargetCo
 
 
 def from_solutions(solutions: Sequence[Solution], targets: TargetConfig) -> Materials:
-    """Solutions with verdicts, for an outcome model."""
+    """Solutions with verdicts, for an outcome model or an implicit process model."""
     drops = Counter[str]()
     examples = outcome_examples(solutions, targets, drops)
     return Materials(examples=tuple(examples), rows=len(solutions), drops=drops, labelled_by=("verdicts",))
 
 
 def joined(parts: Iterable[Materials]) -> Materials:
-    """Several materials of one kind as one."""
+    """Several materials of one kind as one, which remembers which is whose."""
     found = list(parts)
     return Materials(
         examples=tuple(example for part in found for example in part.examples),
         pairs=tuple(pair for part in found for pair in part.pairs),
+        origins=tuple(number for number, part in enumerate(found) for _ in part.pairs or part.examples),
         rows=sum(part.rows for part in found),
         drops=sum((part.drops for part in found), Counter[str]()),
         labelled_by=tuple(sorted({by for part in found for by in part.labelled_by})),
@@ -60,6 +68,6 @@ def joined(parts: Iterable[Materials]) -> Materials:
 
 
 def from_pairs(pairs: Sequence[Pair]) -> Materials:
-    """Preference pairs, for an outcome model."""
+    """Preference pairs, for an outcome model or an implicit process model."""
     drops = Counter[str]()
     return Materials(pairs=tuple(usable_pairs(pairs, drops)), rows=len(pairs), drops=drops, labelled_by=("pairs",))

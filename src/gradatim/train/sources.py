@@ -14,6 +14,7 @@ from gradatim.labels.outcome import outcome_pairs
 from gradatim.labels.pairs import load_pairs
 from gradatim.problems.sources import rows_of
 from gradatim.train.config import TrainConfig
+from gradatim.train.goals import PAIRED
 from gradatim.train.materials import Materials, from_labelled, from_pairs, from_solutions, joined
 
 
@@ -35,9 +36,9 @@ def digests(sources: Sequence[str]) -> dict[str, str]:
 
 
 def _read(source: str, config: TrainConfig, drops: Counter[str]) -> Materials:
-    if config.kind == "prm":
+    if not config.learns_outcomes:
         return from_labelled(load_labelled(source, skip_bad=config.skip_bad, drops=drops), config.targets)
-    if config.objective == "logistic":
+    if config.objective not in PAIRED:
         return from_solutions(_solutions(source, config, drops), config.targets)
     if _holds_pairs(source):
         return from_pairs(load_pairs(source, skip_bad=config.skip_bad, drops=drops))

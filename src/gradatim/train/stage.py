@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -13,16 +15,26 @@ from typing import Any
 from gradatim import backbones, runs
 from gradatim.errors import ConfigError
 from gradatim.models import checkpoint
-from gradatim.models.encoding import EncoderSettings
 from gradatim.models.forward import body_of
-from gradatim.models.model import Recipe, RewardModel
+from gradatim.models.implicit import ImplicitModel
+from gradatim.models.layers import cut_below
+from gradatim.models.model import Recipe
+from gradatim.train import trained
 from gradatim.train.config import TrainConfig
-from gradatim.train.features import FEATURES, cached
-from gradatim.train.loop import Fitted, Read, block_size, fit, forward
+from gradatim.train.features import Read, cached
+from gradatim.train.goals import IMPLICIT
+from gradatim.train.implicit import log_ratios
+from gradatim.train.loop import Fitted, Track, block_size, fit, forward
 from gradatim.train.lora import add_lora, merge_lora
 from gradatim.train.materials import Materials
 from gradatim.train.prepare import Prepared, content, prepare
+from gradatim.train.sharding import gather, spread
 from gradatim.train.sources import digests, read_materials
+from gradatim.train.store import FEATURES
+from gradatim.train.tracking import tracked
+from gradatim.train.trained import Trained
+from gradatim.train.upper import from_states
+from gradatim.train.workers import Workers, workers_for
 
 STATE_FOLDER = ".training"
 """Folder, inside the model's, of what a training needs to go on after a stop; removed when it has ended."""
@@ -48,91 +60,126 @@ def train(
     config: TrainConfig,
     materials: Materials,
     *,
-    model: RewardModel | None = None,
+    model: Trained | None = None,
     data: dict[str, str] | None = None,
     quiet: bool = False,
-) -> tuple[RewardModel, dict[str, Any]]:
+) -> tuple[Trained, dict[str, Any]]:
     """Train on materials in memory; returns the model and the report. See `train_stage`.
 
     `model` is a fresh reward model to train instead of one on `config.backbone`; it is changed in place. Without
     `config.out` nothing is saved. `data` are digests of the files that the materials come from.
     """
-    started = time.monotonic()
-    if model is None:
-        model = RewardModel.create(
-            config.backbone,
-            kind=config.kind,
-            name=config.name,
-            settings=EncoderSettings(separator=config.separator),
-            reduction=config.reduction,
-            seed=config.seed,
-            device=config.device,
+    started, workers = time.monotonic(), workers_for(config.device)
+    if workers.spread and (config.freeze or config.train_layers or config.objective in IMPLICIT):
+        raise ConfigError(
+            "weights are spread over processes only where all of them are trained, or LoRA updates, with a head; "
+            "start the processes without FSDP"
         )
+    if model is None:
+        model = trained.fresh(config, "cpu" if workers.spread else workers.device)
     prepared = prepare(config, materials, model)
     key = _key(config, prepared, model)
     out = Path(config.out) if config.out else None
     if out is not None and (report := _ended(out, key)) is not None:
-        return checkpoint.load(out, device=str(model.device)), report
-    fitted = _fit(config, prepared, model, out, key, quiet)
+        return trained.load(out, str(model.device)), report
+    with tracked(config, out) as track:
+        fitted = _fit(config, prepared, model, workers, track, key, quiet)
     report = runs.plain(
         {**_report(prepared, fitted), "seconds": time.monotonic() - started, "path": config.out or None}
     )
-    model = replace(model, recipe=_recipe(config, materials, data or {}, report))
-    if out is not None:
-        checkpoint.save(model, out)
+    model = replace(model, recipe=_recipe(config, materials, prepared, data or {}, report))
+    if out is not None and workers.is_main:
+        trained.save(model, out)
         runs.atomic_write(out / REPORT, json.dumps({"key": key, "report": report}, indent=1) + "\n")
         rmtree(out / STATE_FOLDER, ignore_errors=True)
+    workers.wait()
     return model, report
 
 
 def _fit(
-    config: TrainConfig, prepared: Prepared, model: RewardModel, out: Path | None, key: str, quiet: bool
+    config: TrainConfig,
+    prepared: Prepared,
+    model: Trained,
+    workers: Workers,
+    track: Track,
+    key: str,
+    quiet: bool,
 ) -> Fitted:
     """Make the weights trainable that should be, fit them, and leave a stock module."""
-    module, folder = model.module, None if out is None else out / STATE_FOLDER
-    module.requires_grad_(True)
-    added, read = None, None
-    if config.lora_rank:
-        added = add_lora(module, config.lora_rank, config.seed)
-    elif config.freeze:
-        body_of(module).requires_grad_(False)
-        read = _features(config, prepared, model, folder, quiet)
-    fitted = fit(
-        module,
-        prepared.lessons,
-        prepared.held_out,
-        config.fit,
-        lr=config.lr,
-        seed=config.seed,
-        read=read,
-        folder=folder,
-        key=key,
-        quiet=quiet,
-    )
+    folder = Path(config.out) / STATE_FOLDER if config.out else None
+    model.module.requires_grad_(True)
+    added = add_lora(model.module, config.lora_rank, config.seed) if config.lora_rank else None
+    fitting = spread(model.module, workers) if workers.spread else model.module
+    with _read(config, prepared, replace(model, module=fitting), folder, workers, quiet) as read:
+        fitted = fit(
+            fitting,
+            prepared.lessons,
+            prepared.held_out,
+            config.fit,
+            lr=config.lr,
+            seed=config.seed,
+            read=read,
+            folder=folder,
+            key=key,
+            workers=workers,
+            track=track,
+            quiet=quiet,
+        )
+    if workers.spread:
+        gather(fitting, model.module)
     if added is not None:
         merge_lora(added)
-    module.eval().requires_grad_(True)
+    model.module.eval().requires_grad_(True)
     return fitted
 
 
-def _features(config: TrainConfig, prepared: Prepared, model: RewardModel, folder: Path | None, quiet: bool) -> Read:
+@contextmanager
+def _read(
+    config: TrainConfig, prepared: Prepared, model: Trained, folder: Path | None, workers: Workers, quiet: bool
+) -> Iterator[Read]:
+    """The forward pass below the head: the whole one, or what is left of it above a frozen part that is run once."""
+    module, lessons = model.module, [*prepared.lessons, *prepared.held_out]
     path = Path(config.features) if config.features else folder and folder / FEATURES
-    return cached(
-        [*prepared.lessons, *prepared.held_out],
-        forward(model.module, replace(config.fit, checkpointing=False)),
-        path,
-        backbone=f"{backbones.fingerprint(body_of(model.module))} bfloat16={config.fit.bfloat16}",
-        block_tokens=block_size(model.module, config.fit),
-        device=model.device,
-        quiet=quiet,
-    )
+    size, bfloat16 = block_size(module, config.fit), config.fit.bfloat16
+    body = backbones.fingerprint(body_of(module)) if config.freeze or config.train_layers else ""
+    if isinstance(model, ImplicitModel):
+        yield log_ratios(model, lessons, path, config.fit, block_tokens=size, workers=workers, quiet=quiet)
+    elif config.freeze:
+        body_of(module).requires_grad_(False)
+        yield cached(
+            lessons,
+            forward(module, replace(config.fit, checkpointing=False)),
+            path,
+            backbone=f"{body} bfloat16={bfloat16}",
+            block_tokens=size,
+            device=model.device,
+            workers=workers,
+            quiet=quiet,
+        )
+    elif config.train_layers:
+        cut = cut_below(module, config.train_layers)
+        whole = forward(module, config.fit)
+        with from_states(
+            cut, lessons, whole, path, backbone=body, block_tokens=size, bfloat16=bfloat16, workers=workers, quiet=quiet
+        ) as read:
+            yield read
+    else:
+        yield forward(module, config.fit)
 
 
-def _recipe(config: TrainConfig, materials: Materials, data: dict[str, str], report: dict[str, Any]) -> Recipe:
+def _recipe(
+    config: TrainConfig, materials: Materials, prepared: Prepared, data: dict[str, str], report: dict[str, Any]
+) -> Recipe:
     told = ("rows", "problems", "tokens", "steps", "stopped_early", "held_out_loss", "constant_loss")
     return Recipe(
         backbone=config.backbone,
-        labels={**config.targets.recipe(), "objective": config.objective, "by": list(materials.labelled_by)},
+        labels={
+            **config.targets.recipe(),
+            "objective": config.objective,
+            "by": list(materials.labelled_by),
+            "weights": runs.plain(prepared.weights),
+            "logit_shift": prepared.lessons[0].goal.logit_shift,
+        },
         data=data,
         weighting=config.weighting,
         card={"training": {name: report[name] for name in told}, "config": runs.plain(config)},
@@ -158,9 +205,11 @@ def _report(prepared: Prepared, fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _key(config: TrainConfig, prepared: Prepared, model: RewardModel) -> str:
+def _key(config: TrainConfig, prepared: Prepared, model: Trained) -> str:
     """16 hex digits of what decides the outcome: settings, lessons, encoder and first weights."""
-    asked = replace(config, data=(), out="", features="", device="", fit=replace(config.fit, save_minutes=0.0))
+    asked = replace(
+        config, data=(), out="", features="", device="", tracker="", fit=replace(config.fit, save_minutes=0.0)
+    )
     parts = (
         json.dumps(runs.plain(asked), sort_keys=True),
         content([*prepared.lessons, *prepared.held_out]),
@@ -172,7 +221,7 @@ def _key(config: TrainConfig, prepared: Prepared, model: RewardModel) -> str:
 
 def _ended(out: Path, key: str) -> dict[str, Any] | None:
     """The report of this same training if the folder holds its model; None if the folder holds no model."""
-    if not (out / checkpoint.CARD).exists():
+    if not (out / checkpoint.CARD).exists() and not (out / REPORT).exists():
         return None
     try:
         found = json.loads((out / REPORT).read_text("utf-8"))

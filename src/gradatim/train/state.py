@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradatim.errors import CheckpointError, ConfigError
+from gradatim.train.sharding import divided_like, whole
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,21 +52,29 @@ def set_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     if own.keys() != weights.keys():
         raise CheckpointError("the saved state trains other weights than this run; remove it to start again")
     for name, weight in own.items():
-        weight.copy_(weights[name])
+        weight.copy_(divided_like(weights[name], weight))
 
 
-def write_state(path: Path, key: str, module: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
-    """Replace the state file: after a kill at any moment the old or the new one is there, whole."""
-    state = {
-        "key": key,
-        "weights": trained_weights(module),
-        "optimizer": optimizer.state_dict(),
-        "position": {part.name: getattr(position, part.name) for part in fields(position)},
+def write_state(
+    path: Path, key: str, module: nn.Module, optimizer: torch.optim.Optimizer, position: Position, *, write: bool = True
+) -> None:
+    """Replace the state file: after a kill at any moment the old or the new one is there, whole.
+
+    Every process of a training calls it, and one of them has `write`.
+    """
+    weights = {name: whole(weight) for name, weight in trained_weights(module).items()}
+    at = {part.name: getattr(position, part.name) for part in fields(position)}
+    at["best_weights"] = {name: whole(weight) for name, weight in position.best_weights.items()}
+    learnt = optimizer.state_dict()
+    learnt["state"] = {
+        index: {name: whole(value) for name, value in values.items()} for index, values in learnt["state"].items()
     }
+    if not write:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".fresh")
     with fresh.open("wb") as file:
-        torch.save(state, file)
+        torch.save({"key": key, "weights": weights, "optimizer": learnt, "position": at}, file)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
@@ -85,5 +94,10 @@ def read_state(path: Path, key: str, module: nn.Module, optimizer: torch.optim.O
             "choose another folder, or remove it to start again"
         )
     set_weights(module, state["weights"])
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for index, values in state["optimizer"]["state"].items():
+        for name, value in values.items():
+            if value.ndim:
+                values[name] = divided_like(value, weights[index])
     optimizer.load_state_dict(state["optimizer"])
     return Position(**state["position"])

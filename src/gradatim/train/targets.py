@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -46,10 +46,10 @@ class TargetConfig:
     """How labels become evidence."""
 
     target: Literal["hard", "soft", "binomial"] = "binomial"
-    """"hard": (1, 0) or (0, 1) by `rule`; "soft": (rate, 1 - rate); "binomial": (good, tried - good), so that eight
-    continuations weigh eight times one. For labels of one vote a step (people, judges) all three are the same. Labels whose
-    tests stopped when the evidence decided have biased rates: "binomial" learns from their counts, "hard" from the first
-    error that the labeller found, and "soft" refuses them."""
+    """"hard": (1, 0) or (0, 1) by `rule`, for steps without a tally by the first error, where it is known; "soft": (rate,
+    1 - rate); "binomial": (good, tried - good), so that eight continuations weigh eight times one. For labels of one vote
+    a step (people, judges) all three are the same. Labels whose tests stopped when the evidence decided have biased rates:
+    "binomial" learns from their counts, "hard" from the first error that the labeller found, and "soft" refuses them."""
     rule: Literal["any", "relative", "threshold"] = "any"
     """When a tally is called good: any continuation succeeded; the rate is at least half of the rate that the problem
     had before the first step; or the rate is at least `threshold`. Decides hard labels, and where the first error is
@@ -60,12 +60,21 @@ class TargetConfig:
     """Leave out the steps after the first error: what is right there is not defined."""
     neutral: Literal["good", "bad", "skip"] = "good"
     """What a human rating of 0 means: evidence for the step, against it, or none."""
+    step_weight: Literal["step", "solution", "position"] = "step"
+    """What a labelled step counts: "step": its evidence, so that long solutions count more than short ones. "solution": its
+    evidence over the number of labelled steps, so that solutions count alike. "position": the t-th of n labelled steps
+    2t / (n + 1) times its evidence, so that late steps count more."""
+    positive_weight: float = 1.0
+    """What evidence for a step counts, beside 1 for evidence against it. Probabilities stay what they are: the loss is
+    taken at the logit plus the weight's logarithm."""
     unread: Literal["zero", "drop"] = "zero"
     """The outcome of a solution that was cut off or whose answer could not be read: not correct, or none (counted)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
             raise ConfigError(f"threshold={self.threshold} is not a rate above 0 and at most 1")
+        if not 0 < self.positive_weight < math.inf:
+            raise ConfigError(f"positive_weight={self.positive_weight} is not a weight above 0")
 
     def recipe(self) -> dict[str, object]:
         """The settings by name, as a checkpoint keeps them."""
@@ -80,10 +89,22 @@ def process_examples(
     for solution, labels in labelled:
         evidence = step_evidence(solution, labels, config)
         if any(evidence):
-            examples.append(Example(solution.prefix, evidence))
+            examples.append(Example(solution.prefix, step_weighted(evidence, config)))
         else:
             drops["no labelled step"] += 1
     return examples
+
+
+def step_weighted(evidence: Sequence[Evidence | None], config: TargetConfig) -> tuple[Evidence | None, ...]:
+    """The evidence of one solution's steps with `step_weight` in it."""
+    if config.step_weight == "step":
+        return tuple(evidence)
+    labelled, seen, found = sum(owed is not None for owed in evidence), 0, list[Evidence | None]()
+    for owed in evidence:
+        seen += owed is not None
+        weight = 1 / labelled if config.step_weight == "solution" else 2 * seen / (labelled + 1)
+        found.append(owed and Evidence(weight * owed.good, weight * owed.bad))
+    return tuple(found)
 
 
 def outcome_examples(solutions: Iterable[Solution], config: TargetConfig, drops: Counter[str]) -> list[Example]:
@@ -139,7 +160,9 @@ def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> t
         else _from_rating(rating, config)
         if labels.ratings is not None
         else _from_tally(tally, labels, config)
-        for step, tally, rating in zip(steps, labels.tallies, ratings, strict=True)
+        if tally.tried or config.target != "hard"
+        else _from_error(index, labels)
+        for index, (step, tally, rating) in enumerate(zip(steps, labels.tallies, ratings, strict=True))
     ]
     if not config.mask_after_error:
         return tuple(seen)
@@ -172,6 +195,13 @@ def is_good(tally: Tally, labels: Labels, config: TargetConfig) -> bool:
             fix="label with continuations of the problem too, or choose another rule",
         )
     return tally.good > 0 and tally.rate >= RELATIVE_SHARE * labels.start.rate
+
+
+def _from_error(index: int, labels: Labels) -> Evidence | None:
+    """For a step that a search did not have to test: it is before the first error that was found, is it, or is behind."""
+    if not labels.error_known or (labels.error is not None and index > labels.error):
+        return None
+    return _vote(index != labels.error)
 
 
 def _from_tally(tally: Tally, labels: Labels, config: TargetConfig) -> Evidence | None:

@@ -35,6 +35,22 @@ def read_answer(text: str) -> str | None:
     return None if mark is None else _bare(stated)
 
 
+def to_answer(text: str) -> str | None:
+    """The text to the end of the first line that states an answer by a mark; None if no whole line does.
+
+    Marks are a box, `####` and `Answer:`; prose ("the answer is x, so ...") may be on its way to another answer.
+    """
+    ends = (place + 1 for place, char in enumerate(text) if char == "\n")
+    return next((text[:end] for end in ends if has_answer(text[:end])), None)
+
+
+def has_answer(text: str) -> bool:
+    """Whether the whole lines of a text state an answer by a mark, as `to_answer` has it."""
+    lines = text[: text.rfind("\n") + 1]
+    marked = _last(_BOX, lines) is not None or _last(_MARK, lines) is not None
+    return marked and read_answer(lines) is not None
+
+
 def state(answer: str) -> str:
     """The last sentence of a solution that states this answer, as `read_answer` reads it."""
     boxed = rf"The final answer is $\boxed{{{answer}}}$."

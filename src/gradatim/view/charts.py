@@ -22,6 +22,8 @@ _WIDTH, _HEIGHT = 440, 290
 _LEFT, _TOP, _BOTTOM = 54, 12, 44
 _LABELS = 128
 """Width at the right for the names of the series."""
+_FEW = 6
+"""A series of so many points has a dot at each of them; a longer one only where the axis has a tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,8 @@ def _line(axes: _Axes, series: Series, index: int, marked: Sequence[float]) -> s
         at = [(axes.x(series.x[i]), axes.y(series.y[i])) for i in run]
         parts.append(f'<polyline class="c{index % COLOURS} line"{style} points="{_points(at)}"/>')
         for i, (x, y) in zip(run, at, strict=True):
-            if len(run) == 1 or any(math.isclose(series.x[i], tick) for tick in marked):
+            few = len(run) == 1 or (marked and len(series.x) <= _FEW)
+            if few or any(math.isclose(series.x[i], tick) for tick in marked):
                 said = f"{series.name}, {series.x[i]:g}: {series.y[i]:.3f}"
                 if series.low:
                     said += f" [{series.low[i]:.3f}, {series.high[i]:.3f}]"

@@ -70,9 +70,9 @@ class Facts:
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name of each tensor -> its shape."""
         found: dict[str, tuple[int, ...]] = {}
-        for name, file in self.files.items():
+        for file in dict.fromkeys(self.files.values()):
             with _opened(self.folder / file) as opened:
-                found[name] = tuple(opened.get_slice(name).get_shape())
+                found |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 (no mapping)
         return found
 
     @cached_property

@@ -20,6 +20,8 @@ Where the sum begins and ends is the reading (option `reading`):
 beta is 0.001 in both published scripts (0.05 in training). What the environment wrote (observations) is context: its
 tokens are in no sum.
 
+Those that `gradatim train` made are read as they were trained; `gradatim.models.formats.own_implicit` says how.
+
 Source: model card of PRIME-RL/EurusPRM-Stage2; PRIME-RL/ImplicitPRM, eval/prm_eval_utils.py and processbench.py;
 arXiv 2412.01981.
 """
@@ -29,31 +31,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from gradatim.core import Prefix, Reduction
+from gradatim.core import Prefix
 from gradatim.errors import CheckpointError, ConfigError, InputError
 from gradatim.models import hub
-from gradatim.models.activation import Activation
 from gradatim.models.encoding import Encoder, Encoding, digest_of, named, too_long
 from gradatim.models.formats.chat import Chat, chat_of
 from gradatim.models.formats.contract import Asked, Facts, Format, Match
+from gradatim.models.formats.own_implicit import OWN, load_own
 from gradatim.models.formats.rendering import Assembled, Assembler, Piece
 from gradatim.models.formats.weights import context, load_body
 from gradatim.models.forward import tree_depth
-from gradatim.models.logprobs import check_plain_head, log_probabilities
-from gradatim.models.model import Kind
+from gradatim.models.implicit import ImplicitModel, Response
+from gradatim.models.logprobs import check_plain_head
 from gradatim.models.reference import Reference
-from gradatim.trees import Block
 
 NAME = "implicit"
 BETA = 0.001
@@ -63,59 +61,6 @@ CUT = "<|eot_id|>"
 Reading = Literal["published", "processbench", "clean"]
 _LABEL = re.compile(r"\s*Step \d+:")
 _EDGE = 2**16
-
-
-@dataclass(frozen=True, slots=True)
-class Response(Encoding):
-    """An encoding that also says which tokens count."""
-
-    counted: tuple[int, ...] = ()
-    """The tokens (indices into `ids`) whose log-ratios are summed; a step's sum takes those up to its read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImplicitModel:
-    """A policy beside its reference, read token by token; `gradatim.models.model.Readable` says what each field is."""
-
-    module: nn.Module
-    """The policy: a causal language model."""
-    reference: Reference
-    """What the policy is compared with."""
-    encoder: Encoder
-    """Writes prefixes as `Response`."""
-    name: str
-    """Says the reading, beta and the reference, too."""
-    beta: float = BETA
-    """Factor of the sums."""
-    reduction: Reduction = "last"
-    """The last q is what the model was trained to tell of a whole solution."""
-    threshold: float = 0.5
-    """A step that scores below, one with a negative q, is called wrong."""
-    kind: Kind = "prm"
-    """Always "prm"."""
-    activation: Activation = "sigmoid"
-    """Of q, as in the published evaluation."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the policy's weights are."""
-        return next(self.module.parameters()).device
-
-    def reads(self, encoding: Encoding) -> tuple[int, ...]:
-        """All tokens that count in any sum; none where no step is scored."""
-        return encoding.counted if isinstance(encoding, Response) else ()
-
-    def logits(self, blocks: Sequence[Block], nodes: Sequence[Sequence[int]]) -> torch.Tensor:
-        """log p - log p_ref of each node's own token, given its ancestors."""
-        ours = log_probabilities(self.module, blocks, nodes)
-        return ours - self.reference.log_probabilities(blocks, nodes).to(ours.device)
-
-    def step_logits(self, encoding: Encoding, values: Sequence[float]) -> tuple[float, ...]:
-        """q of each scored step: beta times the sum of the log-ratios of the counted tokens up to its read."""
-        sums = [0.0, *accumulate(values)]
-        places = self.reads(encoding)
-        ends = [sum(place <= read for place in places) for read in encoding.reads if read is not None]
-        return tuple(self.beta * sums[end] for end in ends)
 
 
 class ImplicitEncoder(Encoder):
@@ -220,6 +165,8 @@ def _match(facts: Facts) -> Match:
 
 
 def _load(facts: Facts, asked: Asked) -> ImplicitModel:
+    if OWN in facts.config:
+        return load_own(facts, asked)
     beta, reading = _beta(asked.options.get("beta", BETA)), asked.options.get("reading", "published")
     if reading not in get_args(Reading):
         raise ConfigError(f"reading={reading!r}; expected one of {', '.join(get_args(Reading))}")
@@ -308,9 +255,9 @@ def _identity(facts: Facts, dtype: str) -> str:
 IMPLICIT = Format(
     name=NAME,
     options={
-        "reference": "the model that it was trained from: a folder or a name on the hub; needed",
-        "beta": f"factor of the log-ratios; {BETA} where none is given, as in the published scripts",
-        "reading": "which tokens a step's sum takes: published (the default), processbench or clean",
+        "reference": "the model that it was trained from: a folder or a name on the hub; needed, except for our own",
+        "beta": f"factor of the log-ratios; {BETA} where none is given, as in the published scripts; our own know theirs",
+        "reading": "which tokens a step's sum takes: published (the default), processbench or clean; our own: their steps'",
         "cache": "a file that keeps the reference's log-probabilities; what is in it needs no reference in memory",
     },
     match=_match,

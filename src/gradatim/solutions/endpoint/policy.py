@@ -17,7 +17,9 @@ from gradatim.errors import BackendError, ConfigError
 from gradatim.solutions.endpoint.asking import Asker, Failure, Question, check_status
 from gradatim.solutions.endpoint.replies import Mark, Refused, Reply, TryAgain, read_reply
 from gradatim.solutions.settings import EndpointSettings, PolicySettings
-from gradatim.steps import by_line
+from gradatim.solutions.spans import Span
+from gradatim.steps import by_blank_line, by_line
+from gradatim.verify.reading import to_answer
 
 if TYPE_CHECKING:
     from gradatim.solutions.local.text import TextCodec
@@ -49,6 +51,9 @@ def load_endpoint(
         codec = TextCodec(load_tokenizer(endpoint.tokenizer), template)
     return EndpointPolicy(url, model, settings, endpoint, codec=codec, splitter=splitter)
 
+
+_STEP_ENDS = ((by_line, "\n"), (by_blank_line, "\n\n"))
+"""Splitters with the string that ends a step of theirs (maybe with more blank lines after it)."""
 
 _Job = tuple[int, int]
 """Place of the prefix in the call, and draw."""
@@ -90,6 +95,9 @@ class EndpointPolicy:
         path = "/chat/completions" if self.endpoint.api == "chat" else "/completions"
         self._counts: Counter[str] = Counter()
         self._asker = Asker(base_url(url) + path, _headers(self.endpoint), self.endpoint, self._counts)
+        ends = (end for known, end in _STEP_ENDS if known is splitter and "stop" not in self.endpoint.extra())
+        self._step_end: str | None = next(ends, None)
+        self._says_where = True
         self._marks: OrderedDict[Mark, bytes] = OrderedDict()
         self._shared: set[Mark] = set()
 
@@ -102,21 +110,34 @@ class EndpointPolicy:
             f"t={ours.temperature:g} top_p={ours.top_p:g} max={ours.max_new_tokens} {self._template_name()} {splitter}"
         )
         extra = blake2b(repr(sorted(theirs.extra().items())).encode(), digest_size=2).hexdigest()
-        return f"{self.model}@{theirs.api} {made} {extra}"
+        return f"{self.model}@{theirs.api} {made} {extra}" + " to_answer" * ours.stop_at_answer
 
     def write(
         self, prefixes: Sequence[Prefix], *, draws: range, one_step: bool = False, seed: int = 0
     ) -> list[list[Continuation]]:
         """For each prefix a list with one continuation a draw; see the law of `Policy`, and the class for its limits.
 
-        With `one_step` the whole text is written, and cut after its first step. BackendError if no draw at all could be
-        had; ConfigError if the server refuses the key, the path or the model.
+        With `one_step` the server is told to stop where a line or paragraph ends, if the splitter is one of these and
+        the server says that it was this that ended the text (vLLM, SGLang); blank lines that would follow then begin the
+        next step. Otherwise the whole text is written, and cut after its first step. BackendError if no draw at all could
+        be had; ConfigError if the server refuses the key, the path or the model.
         """
-        jobs = [(place, draw) for place in range(len(prefixes)) for draw in draws]
-        found = self._ask_all(prefixes, jobs, seed)
+        return self._write([Span(prefix, draws) for prefix in prefixes], seed, one_step)
+
+    def write_spans(self, spans: Sequence[Span], *, seed: int = 0) -> list[list[Continuation]]:
+        """As `write`, with other draws of every prefix; all requests are under way side by side."""
+        return self._write(spans, seed, one_step=False)
+
+    def _write(self, spans: Sequence[Span], seed: int, one_step: bool) -> list[list[Continuation]]:
+        jobs = [(place, draw) for place, span in enumerate(spans) for draw in span.draws]
+        prefixes = [span.prefix for span in spans]
+        stop = self._step_end if one_step and self._says_where else None
+        found = self._ask_all(prefixes, jobs, seed, stop)
+        if unclear := [job for job in jobs if stop is not None and self._unclear(found[job])]:
+            found |= self._ask_all(prefixes, unclear, seed, None)
         rows = [
-            [self._continuation(found[place, draw], prefix, one_step) for draw in draws]
-            for place, prefix in enumerate(prefixes)
+            [self._continuation(found[place, draw], span.prefix, one_step) for draw in span.draws]
+            for place, span in enumerate(spans)
         ]
         failed = Counter(text.error for row in rows for text in row if text.finish == "failed")
         self._counts["failed"] += failed.total()
@@ -133,25 +154,41 @@ class EndpointPolicy:
         counts = {name: self._counts[name] for name in (*names, *doubts)}
         return {**counts, "notes": _notes(self._counts)}
 
-    def _ask_all(self, prefixes: Sequence[Prefix], jobs: Sequence[_Job], seed: int) -> dict[_Job, Reply | Failure]:
+    def _unclear(self, outcome: Reply | Failure) -> bool:
+        """Whether a reply to a request with a stop string leaves open what the first step is: the server does not say
+        what ended the text, or there is nothing before the stop string."""
+        if isinstance(outcome, Failure) or outcome.finish == "length":
+            return False
+        self._says_where &= outcome.says_where
+        return not outcome.says_where or (outcome.stopped_at is not None and not outcome.text.strip())
+
+    def _ask_all(
+        self, prefixes: Sequence[Prefix], jobs: Sequence[_Job], seed: int, stop: str | None
+    ) -> dict[_Job, Reply | Failure]:
         """The outcome of every job. An answer that the server gave to two questions is believed of neither: both are
         asked again, as often as any."""
         found: dict[_Job, Reply | Failure] = {}
         left = list(jobs)
         for _ in range(self.endpoint.tries):
             self._shared.clear()
-            self._asker.ask_all(self._questions(prefixes, left, seed, found))
+            self._asker.ask_all(self._questions(prefixes, left, seed, stop, found))
             left = [job for job in left if isinstance(reply := found[job], Reply) and reply.mark in self._shared]
             if not left:
                 return found
         return {**found, **dict.fromkeys(left, Failure("the server gave one answer to several requests"))}
 
     def _questions(
-        self, prefixes: Sequence[Prefix], jobs: Sequence[_Job], seed: int, found: dict[_Job, Reply | Failure]
+        self,
+        prefixes: Sequence[Prefix],
+        jobs: Sequence[_Job],
+        seed: int,
+        stop: str | None,
+        found: dict[_Job, Reply | Failure],
     ) -> Iterator[Question[Reply]]:
         for place, some in groupby(jobs, key=lambda job: job[0]):
             prefix = prefixes[place]
-            shared, key = self._body(prefix), (prefix.problem_id, prefix.prompt, prefix.text)
+            shared = {**self._body(prefix), **({} if stop is None else {"stop": [stop]})}
+            key = (prefix.problem_id, prefix.prompt, prefix.text)
             for job in some:
                 own = seed_for(seed, "endpoint", *key, job[1])
                 asked = blake2b(repr((key, own)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -198,8 +235,11 @@ class EndpointPolicy:
     def _continuation(self, outcome: Reply | Failure, prefix: Prefix, one_step: bool) -> Continuation:
         if isinstance(outcome, Failure):
             return Continuation("", "failed", 0, outcome.reason)
-        text, finish = outcome.text, outcome.finish
-        tokens = outcome.tokens if self.codec is None else _count(self.codec, text) + (finish == "stop")
+        at_end = one_step and outcome.stopped_at is not None and outcome.stopped_at == self._step_end
+        text, finish = outcome.text + (outcome.stopped_at or "" if at_end else ""), outcome.finish
+        tokens = outcome.tokens if self.codec is None else _count(self.codec, text) + (finish == "stop" and not at_end)
+        if self.settings.stop_at_answer and (answered := to_answer(text)) is not None:
+            text, finish, at_end = answered, "stop", False  # the rest was written all the same, and is counted
         self._counts["uncounted"] += tokens is None
         self._counts["surplus_choices"] += outcome.surplus
         self._counts["began_again"] += bool(prefix.text.strip()) and text.startswith(prefix.text)
@@ -207,7 +247,7 @@ class EndpointPolicy:
         steps = self.splitter(text) if one_step and text else ()
         if len(steps) > 1:
             return Continuation(steps[0].text, "step", tokens or 0)
-        return Continuation(text, finish, tokens or 0)
+        return Continuation(text, "step" if at_end else finish, tokens or 0)
 
     def _note_alike(self, texts: Sequence[Continuation]) -> None:
         if self.settings.temperature > 0 and len(texts) > 1:

@@ -9,6 +9,9 @@ SLACK = 4
 """Tokens beyond the limit that a count may have and still be believed: some servers end a character that was begun."""
 
 
+_ENDS = ("stop_reason", "matched_stop")
+"""Where vLLM and SGLang say which stop string ended a text; no string stands there for the model's own end."""
+
 Mark = tuple[str, object, str]
 
 
@@ -39,6 +42,10 @@ class Reply:
     """Choices beyond the one that was asked for; they are not used."""
     mark: Mark | None
     """The answer's id, time and text, by which a repetition is known; None where it has no id."""
+    stopped_at: str | None = None
+    """The stop string that ended the text (which is not in it), where the server says so."""
+    says_where: bool = False
+    """Whether the server says at all what ended a text."""
 
 
 def read_reply(data: Any, api: Literal["chat", "completions"], limit: int) -> Reply:
@@ -63,7 +70,9 @@ def read_reply(data: Any, api: Literal["chat", "completions"], limit: int) -> Re
     identity = data.get("id")
     mark = (identity, data.get("created"), text) if isinstance(identity, str) and identity else None
     tokens = None if surplus else _tokens(data.get("usage"), text, limit)
-    return Reply(text, "stop" if finish == "stop" else "length", tokens, surplus, mark)
+    ends = [choice[name] for name in _ENDS if name in choice]
+    stopped_at = next((end for end in ends if isinstance(end, str)), None)
+    return Reply(text, "stop" if finish == "stop" else "length", tokens, surplus, mark, stopped_at, bool(ends))
 
 
 def _choice(choices: Any) -> tuple[dict[str, Any], int]:

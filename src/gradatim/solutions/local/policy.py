@@ -12,10 +12,13 @@ from gradatim.backbones import fingerprint, load_policy_backbone
 from gradatim.core import Continuation, Prefix, Splitter
 from gradatim.errors import ConfigError, InputError
 from gradatim.solutions.local.decode import Decoder, Ends, Request
+from gradatim.solutions.local.kept import KeptPaths
 from gradatim.solutions.local.sampling import generator, key_of
 from gradatim.solutions.local.text import TextCodec
 from gradatim.solutions.settings import PolicySettings
+from gradatim.solutions.spans import Span
 from gradatim.steps import by_line
+from gradatim.verify.reading import has_answer
 
 
 def load_policy(name: str, settings: PolicySettings | None = None, *, splitter: Splitter = by_line) -> LocalPolicy:
@@ -44,8 +47,12 @@ class LocalPolicy:
         *,
         name: str,
         splitter: Splitter = by_line,
+        keep_mib: int = 1024,
     ) -> None:
         """`model` and `tokenizer` are transformers' own; `name` says which; `splitter` says where `one_step` stops.
+
+        `keep_mib` bounds the keys and values that stay in memory after a call with `one_step`: what goes on from
+        there reads nothing again (least recently used first out).
 
         ConfigError for a model that keeps more than keys and values of attention between tokens (recurrent layers).
         """
@@ -54,8 +61,16 @@ class LocalPolicy:
         self.codec = TextCodec(tokenizer, self.settings.prompt_template)
         self._base, self._fingerprint = name, fingerprint(model)
         _check_layers(name, model.config)
-        self._decoder = Decoder(model, _stops(model, tokenizer), self.settings.temperature, self.settings.top_p)
+        if keep_mib < 0:
+            raise ConfigError(f"keep_mib={keep_mib}; expected 0 or more")
+        kept = KeptPaths(keep_mib * 2**20)
+        self._decoder = Decoder(model, _stops(model, tokenizer), self.settings.temperature, self.settings.top_p, kept)
         self._room: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def prefilled(self) -> int:
+        """Tokens of prefixes that were read since the policy was made, without those whose keys and values were kept."""
+        return self._decoder.prefilled
 
     @property
     def name(self) -> str:
@@ -65,7 +80,7 @@ class LocalPolicy:
             template = blake2b(template.encode(), digest_size=2).hexdigest()
         splitter = getattr(self.splitter, "__name__", type(self.splitter).__name__)
         made = f"t={ours.temperature:g} top_p={ours.top_p:g} max={ours.max_new_tokens} {template} {splitter}"
-        return f"{self._base}@{self._fingerprint} {made}"
+        return f"{self._base}@{self._fingerprint} {made}" + " to_answer" * ours.stop_at_answer
 
     def write(
         self, prefixes: Sequence[Prefix], *, draws: range, one_step: bool = False, seed: int = 0
@@ -76,15 +91,22 @@ class LocalPolicy:
         first step of what would be written without. A prefix that leaves no room in the model's context gets empty
         continuations with finish "length".
         """
-        plans = [self._plan(prefix) for prefix in prefixes]
-        results: list[list[Continuation]] = [[] for _ in prefixes]
-        for batch in _batches(plans, draws, self.settings.batch_rows):
+        return self._write([Span(prefix, draws) for prefix in prefixes], seed, one_step)
+
+    def write_spans(self, spans: Sequence[Span], *, seed: int = 0) -> list[list[Continuation]]:
+        """As `write`, with other draws of every prefix; they are written side by side all the same."""
+        return self._write(spans, seed, one_step=False)
+
+    def _write(self, spans: Sequence[Span], seed: int, one_step: bool) -> list[list[Continuation]]:
+        plans = [self._plan(span.prefix) for span in spans]
+        results: list[list[Continuation]] = [[] for _ in spans]
+        for batch in _batches(plans, [span.draws for span in spans], self.settings.batch_rows):
             texts = iter(self._texts(batch, seed, one_step))
             for place, _, some in batch:
                 results[place] += [next(texts) for _ in some]
         return [
-            made if plan.limit else [Continuation("", "length", 0) for _ in draws]
-            for made, plan in zip(results, plans, strict=True)
+            made if plan.limit else [Continuation("", "length", 0) for _ in span.draws]
+            for made, plan, span in zip(results, plans, spans, strict=True)
         ]
 
     def _plan(self, prefix: Prefix) -> _Plan:
@@ -104,7 +126,9 @@ class LocalPolicy:
             for _, plan, some in batch
         ]
         rows = [plan for _, plan, some in batch for _ in some]
-        written = self._decoder.write(requests, self._step_ends(rows) if one_step else None)
+        ends = self._step_ends(rows) if one_step else None
+        over = self._answers(rows) if self.settings.stop_at_answer else None
+        written = self._decoder.write(requests, ends, over)
         for plan, ids in zip(rows, written, strict=True):
             yield self._continuation(plan, ids, one_step)
 
@@ -114,6 +138,8 @@ class LocalPolicy:
         steps = self.splitter(text) if one_step and text else ()
         if len(steps) > 1:
             return Continuation(steps[0].text, "step", len(ids))
+        if not stopped and self.settings.stop_at_answer and has_answer(text):
+            return Continuation(text[: text.rfind("\n") + 1], "stop", len(ids))
         return Continuation(text, "stop" if stopped else "length", len(ids))
 
     def _step_ends(self, rows: Sequence[_Plan]) -> Ends:
@@ -122,6 +148,12 @@ class LocalPolicy:
             return bool(text) and len(self.splitter(text)) > 1
 
         return ends
+
+    def _answers(self, rows: Sequence[_Plan]) -> Ends:
+        def over(row: int, ids: list[int]) -> bool:
+            return self.codec.ends_line(ids[-1]) and has_answer(self.codec.decode(rows[row].ids, ids))
+
+        return over
 
 
 @dataclass(frozen=True)
@@ -135,12 +167,12 @@ _Batch = list[tuple[int, _Plan, range]]
 """Which prefix (its place in the call), its plan, and which of its draws."""
 
 
-def _batches(plans: Sequence[_Plan], draws: range, rows: int) -> Iterator[_Batch]:
+def _batches(plans: Sequence[_Plan], draws: Sequence[range], rows: int) -> Iterator[_Batch]:
     """The call cut into batches of at most `rows` continuations, in the caller's order."""
     batch: _Batch = []
     free = rows
     for place, plan in enumerate(plans):
-        left = draws if plan.limit else range(0)
+        left = draws[place] if plan.limit else range(0)
         while left:
             some, left = left[:free], left[free:]
             batch.append((place, plan, some))

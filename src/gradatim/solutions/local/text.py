@@ -22,7 +22,7 @@ class TextCodec:
 
     The prompt (in its template) and every step are tokenised on their own, so `encode(prefix.first(k))` is always
     the start of `encode(prefix)`. Only the template can make control tokens: the same characters inside a prompt or a
-    step are ordinary text.
+    step are ordinary text. (A step of kind "control" may as well: only a critic's format makes one, no file.)
     """
 
     def __init__(self, tokenizer: Any, template: str = "auto") -> None:
@@ -32,6 +32,7 @@ class TextCodec:
         if template == "auto":
             template = "chat" if getattr(tokenizer, "chat_template", None) else _SLOT + "\n"
         self.template = template
+        self._line_ends: dict[int, bool] = {}
         # Prefixes of one solution share their steps.
         self._plain = lru_cache(maxsize=1 << 16)(self._tokenised)
         self._before, self._after = self._around_chat() if template == "chat" else template.split(_SLOT)
@@ -42,7 +43,7 @@ class TextCodec:
         """Token ids of the prompt in its template, then of each step."""
         ids = self.encode_prompt(prefix.prompt)
         for step in prefix.steps:
-            ids.extend(self._plain(step.text))
+            ids.extend(self._plain(step.text, control=step.kind == "control"))
         return ids
 
     def encode_prompt(self, prompt: str) -> list[int]:
@@ -63,6 +64,12 @@ class TextCodec:
         start = self._text(head)
         whole = self._text(head + list(ids))
         return whole[len(start) :] if whole.startswith(start) else self._text(ids)
+
+    def ends_line(self, token: int) -> bool:
+        """Whether a token's text has a line end in it."""
+        if token not in self._line_ends:
+            self._line_ends[token] = "\n" in self._text([token])
+        return self._line_ends[token]
 
     def _text(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,0 +1,241 @@
+"""Best of n on a pool of recorded solutions: what a model's choice among the candidates of a problem is worth."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradatim.choose.choosers import group_answers
+from gradatim.choose.measure import reduced, usable
+from gradatim.core import Reduction, Score
+from gradatim.errors import ConfigError, InputError
+from gradatim.evaluate import measures
+from gradatim.evaluate.measures import Floats, Measure
+from gradatim.evaluate.results import Result
+from gradatim.evaluate.score_checks import Scored, check_scores
+from gradatim.problems.pool_scores import PoolScores, read_pool_scores
+from gradatim.problems.pools import Candidate, Pool, read_pool
+from gradatim.stats import auroc, best_of_curve, bootstrap_statistic, majority_curve, pass_curve
+
+REDUCTIONS: tuple[Reduction, ...] = ("min", "prod", "mean", "last")
+"""Shown side by side: those that reward models are published with."""
+
+AUROC_DRAWS = 200
+"""Resamples behind the interval of an AUROC."""
+
+ECHOES = "first_step_echoes_a_prompt"
+"""The count of candidates whose first step repeats a chat prompt."""
+
+_ECHO = re.compile(r"\s*(?:(?:system|user|assistant)\n|<\|im_start\|>|\[INST\]|<s>)")
+
+RULES: dict[str, Callable[[Candidate], float]] = {
+    "longest": lambda one: float(len(one.solution.prefix.text)),
+    "shortest": lambda one: -float(len(one.solution.prefix.text)),
+    "most_steps": lambda one: float(len(one.solution.prefix.steps)),
+    "fewest_steps": lambda one: -float(len(one.solution.prefix.steps)),
+    "first_listed": lambda one: -float(one.index),
+}
+"""Rules that read nothing but sizes and order."""
+
+
+def echoes(candidate: Candidate) -> bool:
+    """Whether the first step of a candidate repeats a chat prompt: a trace of how the solutions were cut into steps."""
+    steps = candidate.solution.prefix.steps
+    return bool(steps) and _ECHO.match(steps[0].text) is not None
+
+
+def scored_by(name: str, pool: Pool, scores: Sequence[Score]) -> PoolScores:
+    """A model's scores of all candidates, in the pool's order."""
+    rest = iter(scores)
+    rows = tuple(tuple(next(rest) for _ in problem.candidates) for problem in pool.problems)
+    first = rows[0][0]
+    return PoolScores(name, rows, first.reduction, bool(first.steps))
+
+
+def pool_result(
+    subset: str, pool: Pool, scores: PoolScores, asked: Reduction | None, *, source: str, seed: int = 0
+) -> Result:
+    """The findings about one scorer. All candidates of a problem are one pool; curves are exact, ties share evenly."""
+    if not all(problem.has_gold for problem in pool.problems):
+        raise InputError("a problem without verdicts", expected="a pool whose candidates have verdicts", file=pool.file)
+    how, possible, notes = _reductions(scores, asked)
+    n = min(len(problem.candidates) for problem in pool.problems)
+    ns, name = [2**k for k in range(n.bit_length()) if 2**k < n] + [n], f"best_of_{n}"
+    values = reduced(scores, how).values
+    curve = _best_of(pool, values, ns)
+    head, nulls, counts = _measure(pool, curve[:, -1]), _nulls(pool, ns), _counts(pool)
+    if counts[ECHOES]:
+        notes = [*notes, f"{counts[ECHOES]} of {counts['rows']} candidates begin with a chat prompt: see by.echo"]
+    return Result(
+        suite="pool",
+        subset=subset,
+        model=scores.scorer,
+        source=source,
+        headline=name,
+        counts=counts,
+        measures={
+            name: head.estimate(seed),
+            "oracle": _measure(pool, _passed(pool, ns)[:, -1]).estimate(seed),
+            "outcome_auroc": _outcome_auroc(pool, values, seed),
+        },
+        nulls={name: {rule: one.estimate(seed) for rule, one in nulls.items()}},
+        over_nulls={name: {rule: head.minus(one, seed) for rule, one in nulls.items()}},
+        by={"reduction": _by_reduction(pool, scores, possible, n, seed), **_without_echoes(pool, values, seed)},
+        curves={"accuracy_by_n": _by_n(pool, curve, ns, seed), "reduction": how},
+        notes=notes,
+        paired={name: head},
+    )
+
+
+def _reductions(scores: PoolScores, asked: Reduction | None) -> tuple[Reduction, list[Reduction], list[str]]:
+    """The reduction in use, those to show beside it, and why some are not there."""
+    possible, notes = usable(scores)
+    how = asked or scores.reduction or "min"
+    if how not in possible:
+        raise ConfigError(f"--reduction {how}: {scores.scorer!r} can only be given {', '.join(possible)}")
+    return how, [one for one in REDUCTIONS if one in possible] or possible[:1], notes
+
+
+def _nulls(pool: Pool, ns: Sequence[int]) -> dict[str, Measure]:
+    sized = {
+        name: [[rule(one) for one in problem.candidates] for problem in pool.problems] for name, rule in RULES.items()
+    }
+    return {
+        "random": _measure(pool, np.array([good.mean() for good in _good(pool)])),
+        "majority": _measure(pool, _majority(pool, ns)[:, -1]),
+        **{name: _measure(pool, _best_of(pool, values, ns)[:, -1]) for name, values in sized.items()},
+    }
+
+
+def _passed(pool: Pool, ns: Sequence[int]) -> Floats:
+    """pass@n, (problems x ns)."""
+    return np.stack([pass_curve(good, ns) for good in _good(pool)])
+
+
+def _by_reduction(pool: Pool, scores: PoolScores, hows: Sequence[Reduction], n: int, seed: int) -> list[dict[str, Any]]:
+    found = []
+    for how in hows:
+        right = _best_of(pool, reduced(scores, how).values, [n])[:, -1]
+        found.append({"name": how, f"best_of_{n}": _measure(pool, right).estimate(seed)})
+    return found
+
+
+def _good(pool: Pool) -> list[Floats]:
+    return [np.array([float(one.correct is True) for one in problem.candidates]) for problem in pool.problems]
+
+
+def _measure(pool: Pool, right: Floats) -> Measure:
+    ids = tuple(problem.id for problem in pool.problems)
+    return Measure(ids, ids, np.stack([right, np.ones(len(right))], axis=1), measures.ratio)
+
+
+def _best_of(pool: Pool, values: Sequence[Sequence[float]], ns: Sequence[int]) -> Floats:
+    """(problems x ns); a candidate without any step to score is below all others."""
+    rows = []
+    for row, good in zip(values, _good(pool), strict=True):
+        found = np.asarray(row, dtype=np.float64)
+        rows.append(best_of_curve(np.where(np.isnan(found), -np.inf, found), good, ns))
+    return np.stack(rows)
+
+
+def _majority(pool: Pool, ns: Sequence[int]) -> Floats:
+    rows = []
+    for problem, good in zip(pool.problems, _good(pool), strict=True):
+        groups = np.array(group_answers([one.solution.answer for one in problem.candidates]))
+        counts = np.bincount(groups[groups >= 0]).tolist()
+        worth = [float(good[groups == group].mean()) for group in range(len(counts))]
+        rows.append(majority_curve(counts, worth, int((groups < 0).sum()), ns))
+    return np.stack(rows)
+
+
+def _counts(pool: Pool) -> dict[str, int]:
+    every = [one for problem in pool.problems for one in problem.candidates]
+    return {
+        "problems": len(pool.problems),
+        "rows": len(every),
+        "correct": sum(one.correct is True for one in every),
+        "unread": sum(one.solution.answer is None for one in every),
+        ECHOES: sum(map(echoes, every)),
+    }
+
+
+def _outcome_auroc(pool: Pool, values: Sequence[Sequence[float]], seed: int) -> Any:
+    flat = np.array([value for row in values for value in row], dtype=np.float64)
+    right = np.concatenate(_good(pool))
+    problems = [problem.id for problem in pool.problems for _ in problem.candidates]
+    return bootstrap_statistic(
+        lambda chosen: auroc(flat[chosen], right[chosen]), problems, draws=AUROC_DRAWS, seed=seed
+    )
+
+
+def _by_n(pool: Pool, curve: Floats, ns: Sequence[int], seed: int) -> list[dict[str, Any]]:
+    majority, passed = _majority(pool, ns), _passed(pool, ns)
+    return [
+        {
+            "n": n,
+            "best_of_n": _measure(pool, curve[:, k]).estimate(seed),
+            "majority": _measure(pool, majority[:, k]).estimate(seed),
+            "oracle": _measure(pool, passed[:, k]).estimate(seed),
+        }
+        for k, n in enumerate(ns)
+    ]
+
+
+def _without_echoes(pool: Pool, values: Sequence[Sequence[float]], seed: int) -> dict[str, list[dict[str, Any]]]:
+    """One of all candidates, with and without those that echo a prompt, on problems that have others."""
+    kept = [[not echoes(one) for one in problem.candidates] for problem in pool.problems]
+    if all(map(all, kept)):
+        return {}
+    rows: dict[str, list[tuple[float, float]]] = {"all candidates": [], "without echoes": []}
+    problems = []
+    for problem, row, good, clean in zip(pool.problems, values, _good(pool), kept, strict=True):
+        if not any(clean):
+            continue
+        problems.append(problem.id)
+        found = np.where(np.isnan(row), -math.inf, row)
+        for name, mask in (("all candidates", np.ones(len(row), dtype=bool)), ("without echoes", np.array(clean))):
+            rows[name].append((float(good[mask][found[mask] == found[mask].max()].mean()), float(good[mask].mean())))
+    ids = tuple(problems)
+    return {
+        "echo": [
+            {
+                "name": name,
+                "problems": len(ids),
+                **{
+                    what: Measure(ids, ids, np.array([[one[k], 1.0] for one in found]), measures.ratio).estimate(seed)
+                    for k, what in enumerate(("best_of_all", "random"))
+                },
+            }
+            for name, found in rows.items()
+        ]
+    }
+
+
+def pool_scored(pool: Pool, scores: PoolScores) -> list[Scored]:
+    """A pool's candidates with their scores, as the checks take them."""
+    return [
+        Scored(
+            problem=problem.id,
+            steps=score.steps,
+            listed=len(candidate.solution.prefix.steps),
+            characters=len(candidate.solution.prefix.text),
+            right=candidate.correct,
+            value=math.nan if scores.reduction is None or score.steps else score.value,
+        )
+        for problem, row in zip(pool.problems, scores.scores, strict=True)
+        for candidate, score in zip(problem.candidates, row, strict=True)
+    ]
+
+
+def pool_warnings(pool: str, files: Sequence[str], *, skip_bad: bool = False) -> list[dict[str, Any]]:
+    """What is odd about recorded scores of a pool, for each scorer, with the evidence."""
+    covered, scored = read_pool_scores(read_pool(pool, skip_bad=skip_bad), files, skip_bad=skip_bad)
+    return [
+        {"model": scores.scorer, **one.as_json()}
+        for scores in scored
+        for one in check_scores(pool_scored(covered, scores))
+    ]

@@ -1,0 +1,191 @@
+"""`gradatim train --explain`: what a training would learn from and cost, without a weight being loaded or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from gradatim import backbones, runs
+from gradatim.errors import CheckpointError, ConfigError
+from gradatim.models.encoding import EncoderSettings, StepEncoder
+from gradatim.models.forward import body_of
+from gradatim.train.config import TrainConfig
+from gradatim.train.goals import IMPLICIT, POINTWISE
+from gradatim.train.lessons import micro_batches
+from gradatim.train.loop import batches, block_size, processed_tokens
+from gradatim.train.materials import Materials
+from gradatim.train.prepare import Prepared, prepare
+from gradatim.train.sources import read_materials
+from gradatim.train.weights import Cell
+
+
+@dataclass(frozen=True)
+class Hollow:
+    """A backbone's tokenizer and the shape of its model: parameters that take no memory."""
+
+    module: nn.Module
+    own_encoder: StepEncoder
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Hollow:
+        """Read from the tokenizer's files and `config.json` alone."""
+        backbone = backbones.locate(config.backbone)
+        try:
+            with backbones.quietly():
+                shape = AutoConfig.from_pretrained(backbone.source, **backbone.options())
+                with torch.device("meta"):
+                    module = AutoModelForCausalLM.from_config(shape)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{config.backbone}: transformers can't read its configuration ({error})") from error
+        length = getattr(shape, "max_position_embeddings", None)
+        tokenizer = backbones.load_tokenizer(config.backbone)
+        settings = EncoderSettings(separator=config.separator)
+        return cls(module, StepEncoder(tokenizer, settings, max_length=int(length) if length else None))
+
+
+def explain_stage(config: TrainConfig) -> dict[str, Any]:
+    """What `gradatim.train.stage.train_stage` would do with these settings; nothing is written."""
+    if not config.data:
+        raise ConfigError("nothing to explain; name at least one source in data")
+    return explain(config, read_materials(config))
+
+
+def explain(config: TrainConfig, materials: Materials) -> dict[str, Any]:
+    """The same of materials in memory, as JSON holds it: rows and drops, evidence by class, steps and source, cost."""
+    hollow = Hollow.of(config)
+    prepared = prepare(config, materials, hollow)
+    lessons = prepared.lessons
+    return runs.plain(  # type: ignore[no-any-return]
+        {
+            "kind": config.kind,
+            "objective": config.objective,
+            "weighting": config.weighting,
+            "targets": config.targets.recipe(),
+            "rows": {"read": prepared.read, "used": prepared.used, "dropped": dict(prepared.drops)},
+            "problems": {"trained": prepared.problems, "held_out": prepared.held_out_problems},
+            "classes": _classes(config, prepared),
+            "steps": _parts(prepared, 1, _bin_names(config.step_bins)),
+            "sources": _parts(prepared, 0, config.data or ("in memory",)),
+            "weights": prepared.weights,
+            "logit_shift": lessons[0].goal.logit_shift,
+            "effective_evidence": sum(lesson.weight for lesson in lessons),
+            "constant_loss": prepared.constant_loss,
+            **_cost(config, prepared, hollow.module),
+            "notes": list(prepared.notes),
+        }
+    )
+
+
+def told(found: dict[str, Any], aligned: Callable[[str, list[dict[str, Any]]], str]) -> str:
+    """The same for people; `aligned` makes a table of a title and rows."""
+    rows, tokens, cost = found["rows"], found["tokens"], found["optimizer"]
+    dropped = ", ".join(f"{count} x {reason}" for reason, count in rows["dropped"].items()) or "none"
+    lines = [
+        f"{found['kind']} by {found['objective']}, weighting {found['weighting']}, target {found['targets']['target']}",
+        f"rows: {rows['used']} of {rows['read']} used; dropped: {dropped}",
+        f"problems: {found['problems']['trained']} to train on, {found['problems']['held_out']} held out",
+        *(aligned(f"\n{name}", found[name]) for name in ("classes", "steps", "sources") if found[name]),
+        f"\neffective evidence: {found['effective_evidence']:.6g}; logit shift {found['logit_shift']:.4f}",
+        f"loss of the best constant: {found['constant_loss']:.4f}",
+        f"tokens: {tokens['distinct']} distinct, {tokens['separate']} as separate sequences; an epoch computes "
+        f"{tokens['epoch']}, padding included",
+        f"steps of the optimiser: {cost['steps']} in {cost['epochs']} epochs, learning rate {cost['lr']:g}",
+        f"weights: {found['parameters']['all']} of which {found['parameters']['trained']} are trained",
+        f"memory: {found['memory_bytes'] / 2**30:.2f} GiB for weights, gradients and optimiser, beside the activations of "
+        f"{cost['block_tokens']} tokens",
+        f"computation: about {found['flops']:.2g} floating-point operations",
+    ]
+    return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def _classes(config: TrainConfig, prepared: Prepared) -> list[dict[str, Any]]:
+    """Evidence for and against, before and after it is weighed; nothing where only ranks are learnt."""
+    if config.objective not in (*POINTWISE, "implicit-ce"):
+        return []
+    rows = []
+    for side, name, factor in ((0, "for", prepared.weights.positive), (1, "against", 1.0)):
+        given = sum(owed[side] for owed in prepared.evidence.values())
+        weighed = sum(prepared.weights.factor(cell) * factor * owed[side] for cell, owed in prepared.evidence.items())
+        rows.append({"class": name, "evidence": given, "weighed": weighed})
+    return _with_shares(rows)
+
+
+def _parts(prepared: Prepared, axis: int, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Rows and evidence of each part along one axis of the cells; parts without rows are left out."""
+    rows = []
+    for part, name in enumerate(names):
+        cells = [cell for cell in prepared.rows if cell[axis] == part]
+        if cells:
+            rows.append(
+                {
+                    ("source", "steps")[axis]: name,
+                    "rows": sum(prepared.rows[cell] for cell in cells),
+                    "evidence": sum(sum(prepared.evidence[cell]) for cell in cells),
+                    "weighed": sum(_weighed(prepared, cell) for cell in cells),
+                }
+            )
+    return _with_shares(rows)
+
+
+def _weighed(prepared: Prepared, cell: Cell) -> float:
+    good, bad = prepared.evidence[cell]
+    return prepared.weights.factor(cell) * (prepared.weights.positive * good + bad)
+
+
+def _with_shares(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    total = sum(row["weighed"] for row in rows)
+    return [{**row, "share": row["weighed"] / total} for row in rows]
+
+
+def _bin_names(bins: tuple[int, ...]) -> list[str]:
+    begins = [1, *(end + 1 for end in bins)]
+    names = [f"{first}-{last}" if last > first else f"{first}" for first, last in zip(begins, bins, strict=False)]
+    return [*names, f"{begins[-1]}-"]
+
+
+def _cost(config: TrainConfig, prepared: Prepared, module: nn.Module) -> dict[str, Any]:
+    size = block_size(module, config.fit)
+    steps = batches(prepared.lessons, config.fit.batch_tokens, config.seed, 0)
+    epoch = sum(processed_tokens(part) for batch in steps for part in micro_batches(batch, size))
+    whole = module if config.objective in IMPLICIT else body_of(module)
+    total, trained, computed = _parameters(config, whole)
+    copies = 4 * total + trained * (4 + 8 + (4 if prepared.held_out else 0))
+    # A product with a weight costs 2 operations forwards and 4 backwards; what is frozen is run once, forwards.
+    again = computed if config.lora_rank else min(trained, computed)
+    flops = 2 * (computed - again) + 6 * again * config.fit.epochs
+    return {
+        "tokens": {"distinct": prepared.distinct_tokens, "separate": prepared.separate_tokens, "epoch": epoch},
+        "optimizer": {
+            "steps": len(steps) * config.fit.epochs,
+            "epochs": config.fit.epochs,
+            "lr": config.lr,
+            "block_tokens": size,
+        },
+        "parameters": {"all": total, "trained": trained},
+        "memory_bytes": copies,
+        "flops": float(flops * epoch),
+    }
+
+
+def _parameters(config: TrainConfig, whole: nn.Module) -> tuple[int, int, int]:
+    """How many there are, how many of them are trained, and how many each token is multiplied with; a head left out."""
+    body = body_of(whole) if config.objective in IMPLICIT else whole
+    table = sum(weight.numel() for weight in body.get_input_embeddings().parameters())  # type: ignore[operator]
+    total = sum(weight.numel() for weight in whole.parameters())
+    computed = total - table
+    linear = [layer for layer in body.modules() if isinstance(layer, nn.Linear)]
+    if config.lora_rank:
+        trained = sum(config.lora_rank * (layer.in_features + layer.out_features) for layer in linear)
+    elif config.freeze:
+        trained = 0
+    elif config.train_layers is not None:
+        shape: Any = whole.config
+        trained = computed * config.train_layers // int(shape.num_hidden_layers)
+    else:
+        trained = total
+    return total, trained, computed

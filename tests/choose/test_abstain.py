@@ -1,0 +1,99 @@
+"""Answering only where it is sure enough: confidences by hand, promises kept on other problems, rules in files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pool_files import pool_rows, score_rows, write
+
+from gradatim.choose.abstain import AbstainConfig, abstain_stage, read_rule
+from gradatim.errors import ConfigError, InputError
+
+
+def abstain(**settings: Any) -> dict[str, Any]:
+    result = abstain_stage(AbstainConfig(**{"resplits": 50, **settings}))
+    json.dumps(result)
+    return result
+
+
+def votes(count: int, seed: int) -> dict[str, list[tuple[str | None, bool | None]]]:
+    """Problems of 10 candidates; the more agree, the likelier the most frequent answer is right."""
+    rng, problems = np.random.default_rng(seed), {}
+    for p in range(count):
+        agreeing = int(rng.integers(6, 11))
+        right = bool(rng.random() < (agreeing - 2.5) / 7.5)
+        problems[f"p{p}"] = [("a", right)] * agreeing + [("b", not right)] * (10 - agreeing)
+    return problems
+
+
+@pytest.mark.parametrize(
+    ("chooser", "expected"),
+    [("majority", ("1", 0.5)), ("weighted_majority", ("2", 0.9 / 1.6)), ("best_of_n", ("2", 0.9))],
+)
+def test_confidence_by_hand(tmp_path: Path, chooser: str, expected: tuple[str, float]) -> None:
+    """Two votes for 1, one for 2, one unread, which counts against; weights .3, .3, .9 and .1."""
+    rows = pool_rows({"p": [("1", None), ("1", None), ("2", None), (None, None)]})
+    pool = write(tmp_path / "pool.jsonl", rows)
+    files = {} if chooser == "majority" else {"reduction": "last"}
+    if files:
+        values = [(1.0, 0.3), (1.0, 0.3), (1.0, 0.9), (1.0, 0.1)]
+        files["scores"] = write(tmp_path / "scores.jsonl", score_rows(rows, values))
+    rule = {"chooser": chooser, "scorer": "prm" if files else "", "reduction": "last" if files else None}
+    told = {**rule, "calibrated": "", "risk": 0.1, "promise": "average", "doubt": None, "problems": 9}
+    write(tmp_path / "rule.json", [{"schema": "gradatim.abstention/1", **told, "threshold": expected[1] - 0.01}])
+
+    [choice] = abstain(pool=pool, chooser=chooser, rule=str(tmp_path / "rule.json"), **files)["choices"]
+
+    assert (choice["answered"], choice["answer"], choice["confidence"]) == (
+        True,
+        expected[0],
+        pytest.approx(expected[1]),
+    )
+
+
+def test_of_all_problems_as_many_are_wrong_as_was_risked(tmp_path: Path) -> None:
+    """Over resplits the mean share of wrong answers is at most the risk, and not far below it."""
+    pool = write(tmp_path / "pool.jsonl", pool_rows(votes(120, 0)))
+    result = abstain(pool=pool, risk=0.1, out=str(tmp_path / "rule.json"))
+
+    assert result["wrong_if_always"] > 0.2
+    assert 0.05 < result["wrong_of_all"]["value"] <= 0.1 + 3 * result["wrong_of_all"]["monte_carlo"]
+    assert read_rule(tmp_path / "rule.json").threshold == result["threshold"]
+
+
+def test_a_sure_promise_is_about_the_answered(tmp_path: Path) -> None:
+    """The share of wrong among the answered stays below the risk in nearly all resplits; where nothing can be shown,
+    nothing is answered."""
+    pool = write(tmp_path / "pool.jsonl", pool_rows(votes(160, 1)))
+    result = abstain(pool=pool, risk=0.2, promise="sure")
+    never = abstain(pool=pool, risk=0.001, promise="sure", out=str(tmp_path / "rule.json"))
+
+    assert result["answered"]["value"] > 0.1
+    assert result["broken"] <= 0.1
+    assert (never["threshold"], never["always"], never["answered"]["value"]) == (None, False, 0)
+    applied = abstain(pool=pool, rule=str(tmp_path / "rule.json"))
+    assert not any(one["answered"] or one["answer"] for one in applied["choices"])
+
+
+def test_a_rule_is_for_what_it_was_set_on(tmp_path: Path) -> None:
+    """Another chooser than the rule's, problems without verdicts, values that are no confidences."""
+    rows = pool_rows(votes(30, 2))
+    pool = write(tmp_path / "pool.jsonl", rows)
+    abstain(pool=pool, out=str(tmp_path / "rule.json"))
+    scores = write(tmp_path / "scores.jsonl", score_rows(rows, [(2.0, 3.0)] * len(rows)))
+
+    with pytest.raises(ConfigError, match="can't take"):
+        abstain(pool=pool, scores=scores, chooser="best_of_n", rule=str(tmp_path / "rule.json"))
+    with pytest.raises(ConfigError, match="calibrate the values"):
+        abstain(pool=pool, scores=scores, chooser="best_of_n", promise="sure")
+    with pytest.raises(InputError, match="without verdicts"):
+        abstain(pool=write(tmp_path / "bare.jsonl", pool_rows({"p": [("1", None)], "q": [("1", None)]})))
+    with pytest.raises(ConfigError, match="majority takes no scores"):
+        AbstainConfig(pool=pool, chooser="best_of_n")
+    write(tmp_path / "rule.json", [{"schema": "gradatim.abstention/1", "chooser": "majority", "threshold": None}])
+    with pytest.raises(InputError, match="threshold"):
+        abstain(pool=pool, rule=str(tmp_path / "rule.json"))

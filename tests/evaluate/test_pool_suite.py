@@ -1,0 +1,110 @@
+"""Best of n on a pool, against enumeration of what is chosen."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from gradatim.core import Prefix, Score, Solution, Step, Verdict
+from gradatim.errors import ConfigError, InputError
+from gradatim.evaluate.pool_suite import echoes, pool_result, pool_scored, scored_by
+from gradatim.problems.pools import Candidate, Pool, PoolProblem
+from gradatim.records import Row
+
+
+def candidate(problem: str, index: int, right: bool | None, answer: str, texts: tuple[str, ...]) -> Candidate:
+    verdict = None if right is None else Verdict.CORRECT if right else Verdict.INCORRECT
+    prefix = Prefix(problem, problem, tuple(map(Step, texts)))
+    solution = Solution(prefix=prefix, author="a", draw=index, verdict=verdict, answer=answer)
+    return Candidate(index, solution, Row("f", index + 1, {}))
+
+
+def pool(seed: int = 0, echo: bool = False) -> tuple[Pool, list[Score]]:
+    """Three problems with four candidates, random step scores."""
+    rng = np.random.default_rng(seed)
+    problems, scores = [], []
+    for p in range(3):
+        members = []
+        for c in range(4):
+            right = bool(rng.random() < 0.5)
+            first = "system\nYou are" if echo and c == p else "a"
+            members.append(
+                candidate(f"p{p}", c, right, "1" if right else str(int(rng.integers(2, 4))), (first, "b" * (c + 1)))
+            )
+            steps = tuple(rng.random(2))
+            scores.append(Score(value=min(steps), steps=steps, reduction="min", by="m"))
+        problems.append(PoolProblem(f"p{p}", tuple(members)))
+    return Pool("f", tuple(problems)), scores
+
+
+def test_best_of_n_by_enumeration() -> None:
+    """The mean over all subsets of n candidates of the correctness of the one with the highest lowest step."""
+    made, scores = pool()
+    found = pool_result("x", made, scored_by("m", made, scores), "min", source="scores")
+    rows = iter(scores)
+    wanted = {n: [] for n in (1, 2, 4)}  # type: ignore[var-annotated]
+    for problem in made.problems:
+        values = [(min(next(rows).steps), one.correct) for one in problem.candidates]
+        for n in wanted:
+            wanted[n].append(np.mean([max(some)[1] for some in combinations(values, n)]))
+
+    assert {one["n"]: one["best_of_n"].value for one in found.curves["accuracy_by_n"]} == pytest.approx(
+        {n: float(np.mean(one)) for n, one in wanted.items()}
+    )
+    assert found.headline == "best_of_4"
+    assert found.measures["best_of_4"].value == pytest.approx(np.mean(wanted[4]))
+
+
+def test_rules_choose_by_size_and_order() -> None:
+    """Longest, shortest and first listed are read off; the oracle finds a right one where there is one."""
+    made, scores = pool(3)
+    found = pool_result("x", made, scored_by("m", made, scores), None, source="model")
+    right = [[bool(one.correct) for one in problem.candidates] for problem in made.problems]
+    nulls = {name: one.value for name, one in found.nulls["best_of_4"].items()}
+
+    assert nulls["longest"] == pytest.approx(np.mean([row[-1] for row in right]))
+    assert nulls["shortest"] == nulls["first_listed"] == pytest.approx(np.mean([row[0] for row in right]))
+    assert nulls["random"] == nulls["most_steps"] == pytest.approx(np.mean(right))
+    assert found.measures["oracle"].value == pytest.approx(np.mean([any(row) for row in right]))
+    assert {one["name"] for one in found.by["reduction"]} == {"min", "prod", "mean", "last"}
+
+
+def test_echoes_are_told_apart() -> None:
+    """Candidates whose first step repeats a chat prompt are counted, and the choice is shown without them."""
+    made, scores = pool(5, echo=True)
+    found = pool_result("x", made, scored_by("m", made, scores), None, source="model")
+
+    assert (
+        found.counts["first_step_echoes_a_prompt"] == sum(echoes(c) for p in made.problems for c in p.candidates) == 3
+    )
+    everything, clean = found.by["echo"]
+    assert everything["best_of_all"].value == pytest.approx(found.measures["best_of_4"].value)
+    assert clean["name"] == "without echoes"
+    assert "echo" not in pool_result("x", *_plain(), None, source="model").by
+
+
+def _plain():  # type: ignore[no-untyped-def]
+    made, scores = pool(5)
+    return made, scored_by("m", made, scores)
+
+
+def test_refusals() -> None:
+    """No verdicts, and a reduction that the scores can't be given."""
+    made, scores = pool()
+    with pytest.raises(ConfigError, match="--reduction outcome"):
+        pool_result("x", made, scored_by("m", made, scores), "outcome", source="model")
+    bare = Pool("f", (PoolProblem("p", (candidate("p", 0, None, "1", ("a", "b")),)),))
+    with pytest.raises(InputError, match="verdicts"):
+        pool_result("x", bare, scored_by("m", bare, scores[:1]), None, source="model")
+
+
+def test_the_checks_see_each_candidate_with_its_scores() -> None:
+    """Steps as listed, characters, verdicts."""
+    made, scores = pool()
+    seen = pool_scored(made, scored_by("m", made, scores))
+
+    assert [one.steps for one in seen] == [score.steps for score in scores]
+    assert {one.listed for one in seen} == {2}
+    assert seen[3].characters == 5

@@ -64,7 +64,7 @@ def test_other_settings_in_the_same_folder_are_refused(whole: tuple[Path, dict[s
     done = subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
 
     assert done.returncode == 1
-    assert "k was 2, now 3" in done.stderr
+    assert "k was 8, now 3" in done.stderr
     assert "--force" in done.stderr
 
 

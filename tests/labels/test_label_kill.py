@@ -77,7 +77,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_files(tmp_path: Path, rule: 
     finished = run(script, whole, rule)
     assert finished.returncode == 0, finished.stderr
     total, kills, between = int(finished.stdout), 0, False
-    while (made := run(script, broken, rule, kill_after=total // 4 + 131 * kills)).returncode:
+    while (made := run(script, broken, rule, kill_after=total // 4 + total // 150 * kills)).returncode:
         assert made.returncode == -signal.SIGKILL, made.stderr
         kills += 1
         assert kills < 30, "no progress"

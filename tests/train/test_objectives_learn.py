@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_tasks
-import torch
 
-import tiny_models
 from gradatim.models import checkpoint
 from gradatim.score.engine import ModelScorer
 from gradatim.train.config import FitConfig, TrainConfig
@@ -18,20 +16,6 @@ from gradatim.train.stage import train
 from gradatim.train.targets import TargetConfig
 
 HARD = TargetConfig(target="hard", mask_after_error=False)
-
-
-@pytest.fixture(name="backbone", scope="module")
-def _backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("backbone")
-    tokenizer = tiny_models.bpe_tokenizer()
-    model = tiny_models.causal("llama", len(tokenizer))
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.mul_(0.3)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.mark.parametrize("objective", ["mse", "focal", "pqm", "sibling-ranking"])

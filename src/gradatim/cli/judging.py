@@ -14,7 +14,7 @@ from typing import Any
 from gradatim import records, runs
 from gradatim.cli.app import aligned, app, noted, show
 from gradatim.core import Solution
-from gradatim.errors import ConfigError
+from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
 from gradatim.judges.critics import CRITICS, settings_for
 from gradatim.judges.critiques import beside
@@ -89,7 +89,10 @@ def _solutions(flags: JudgeFlags, drops: Counter[str]) -> tuple[list[Solution], 
     if re.match(r"[a-z0-9_-]+:", flags.solutions) and not Path(flags.solutions).exists():
         labelled = load_labelled(flags.solutions, skip_bad=flags.skip_bad, drops=drops)
         return [solution for solution, _ in labelled], True
-    return records.read_solutions(flags.solutions, skip_bad=flags.skip_bad, drops=drops), False
+    solutions = records.read_solutions(flags.solutions, skip_bad=flags.skip_bad, drops=drops)
+    if not solutions:
+        raise InputError("no solution that could be used", expected="at least one", file=flags.solutions)
+    return solutions, False
 
 
 def _forecast(found: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from gradatim import records
 from gradatim.cli.app import app, noted, show
 from gradatim.core import Problem, Verifier
+from gradatim.errors import InputError
 from gradatim.flags import command
 from gradatim.labels.forecast import forecast_stage
 from gradatim.labels.rollouts import label_stage
@@ -103,6 +104,8 @@ def label_command(
     drops: Counter[str] = Counter()
     problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
     solutions = records.read_solutions(flags.solutions, skip_bad=flags.skip_bad, drops=drops)
+    if not solutions:
+        raise InputError("no solution that could be used", expected="at least one", file=flags.solutions)
     with open_crew(flags.policy, settings, endpoint, workers) as policy:
         inputs = (config, policy, problems, solutions, _verifier(flags, problems), flags.out)
         if flags.forecast:

@@ -15,7 +15,7 @@ ROWS = [
 
 def gradatim(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "gradatim.cli", *arguments],
+        [sys.executable, "-m", "gradatim", *arguments],
         input=text,
         capture_output=True,
         text=True,

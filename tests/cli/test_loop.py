@@ -15,7 +15,7 @@ SIZE = ["--budget", "smoke", "--problems", "4", "--test-problems", "4", "--candi
 
 
 def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "gradatim.cli", "loop", *SIZE, "--out", str(out), "--json", "--quiet"]
+    return [sys.executable, "-m", "gradatim", "loop", *SIZE, "--out", str(out), "--json", "--quiet"]
 
 
 def run(out: Path) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_file(tmp_path: Path) -> 
     """kill -9 in the middle of requests: what was recorded is not asked for again, and no draw is lost."""
     rng, kills, out = random.Random(0), 0, tmp_path / "solutions.jsonl"
     with ModelServer(SCRIPTED, delay=0.05) as server:
-        start = [sys.executable, "-m", "gradatim.cli"]
+        start = [sys.executable, "-m", "gradatim"]
         done = subprocess.run(
             [*start, *command(server.url, tmp_path / "whole.jsonl"), "--json"],
             capture_output=True,

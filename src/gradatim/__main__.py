@@ -1,4 +1,4 @@
-"""`python -m gradatim.cli`."""
+"""`python -m gradatim`."""
 
 from gradatim.cli import main
 

@@ -21,7 +21,7 @@ from gradatim.solutions.sample import SampleConfig, sample_stage
 from gradatim.verify.answers import exact_verifier
 from labels import RULES, SEEDS, fresh
 
-SHOWN = ("all, k=8", "bisection, k=8", "bisection, sprt", "bisection, posterior")
+SHOWN = ("all, k=8", "bisection, k=8", "bisection, sprt", "bisection, posterior", "informed")
 
 
 def main() -> None:

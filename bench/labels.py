@@ -9,7 +9,7 @@ has it; a solution of which a rule says that it does not know counts as missed. 
 share a step, as in long texts; in the second the policy's texts are what they are, and most steps are shared.
 
 The problems are no split's: they have a seed of their own and the graphs of the test split, and no setting was chosen on
-them. With `--keep` the draws stay in a folder, and the same command goes on with them.
+them (with the seed "lab/bench/1" some were). With `--keep` the draws stay in a folder, and the same command goes on with them.
 """
 
 from __future__ import annotations
@@ -55,9 +55,19 @@ RULES = {
     "bisection, first success of 32": LabelConfig(k=32, rule="any", stop="first", search="bisection"),
     "bisection, sprt": replace(TRUNCATED, stop="sprt"),
     "bisection, posterior": TRUNCATED,
-    "the same, masked at 64": replace(TRUNCATED, cap=64, undecided="mask"),
+    "informed": replace(TRUNCATED, search="informed"),
+    "informed, masked": replace(TRUNCATED, search="informed", undecided="mask"),
 }
-TIER_B = (BASE, "all, k=8", "bisection, k=32", "bisection, k=8", "bisection, sprt", "bisection, posterior")
+TIER_B = (
+    BASE,
+    "bisection, k=32",
+    "bisection, k=16",
+    "bisection, k=8",
+    "bisection, sprt",
+    "bisection, posterior",
+    "informed",
+    "informed, masked",
+)
 """The rules that a language model is asked for: all of them read the first 32 draws of a prefix at most."""
 
 
@@ -104,7 +114,7 @@ class Result:
 
 def fresh(count: int) -> list[Problem]:
     """Problems that nothing was trained on and no setting was chosen on."""
-    ours = (graph for graph in graphs(Random("lab/bench/1")) if split_of(graph) == "test")
+    ours = (graph for graph in graphs(Random("lab/bench/2")) if split_of(graph) == "test")
     return [as_problem(graph, f"lab-bench-{index}") for index, graph in enumerate(islice(ours, count))]
 
 
@@ -221,6 +231,29 @@ def decisions(
         print(f"{part[0][0]:>7.2f}-{part[-1][0]:.2f} {len(part):>8}{shown}", flush=True)
 
 
+def misplaced(name: str, policy: MarkovPolicy, solutions: Sequence[Solution], labels: Sequence[Labels]) -> None:
+    """How often a first error is not where a belief puts it, beside how often it said so, by tenths of the start rate."""
+    seen: list[tuple[float, float, bool, bool]] = []
+    for solution, row in zip(solutions, labels, strict=True):
+        bar = policy.value(solution.prefix.first(0)) / 2
+        steps = range(len(solution.prefix.steps))
+        dead = next((k for k in steps if policy.value(solution.prefix.first(k + 1)) < bar), None)
+        rate = (row.start.good + 1) / (row.start.tried + 2)
+        said = sum(row.bounds or ())
+        seen.append((rate, said, row.error != dead, row.error != first_error(check(solution.prefix))))
+    seen.sort(key=lambda one: one[0])
+    print(f"\n{name}: the chance of another first error, as it was said and as it is")
+    print(f"{'start rate':>14}{'solutions':>11}{'said':>7}{'by exact values':>30}{'by the checker':>30}")
+    for tenth in range(10):
+        part = seen[len(seen) * tenth // 10 : len(seen) * (tenth + 1) // 10]
+        if not part:
+            continue
+        nominal = sum(said for _, said, _, _ in part) / len(part)
+        wrong = (wilson(sum(one[place] for one in part), len(part)) for place in (2, 3))
+        shown = "".join(f"{one!s:>30}" for one in wrong)
+        print(f"{part[0][0]:>7.2f}-{part[-1][0]:.2f} {len(part):>11}{nominal:>7.3f}{shown}", flush=True)
+
+
 @contextmanager
 def folder_for(kept: Path | None, title: str) -> Iterator[Path]:
     """A folder for a table's files: one that stays, or one for now."""
@@ -256,6 +289,7 @@ def main() -> None:
         if asked.tier == "a":
             for rule in ("bisection, sprt", "bisection, posterior"):
                 decisions(rule, RULES[rule], closed, few, results[rule].labels)
+            misplaced("informed", closed, few, results["informed"].labels)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ from gradatim.core import Estimate, Policy, Problem, Solution, Verifier, seed_fo
 from gradatim.errors import ConfigError
 from gradatim.labels.rollouts import Work
 from gradatim.labels.rules import LabelConfig
+from gradatim.solutions.gaps import check_any
 from gradatim.solutions.ledger import Ledger, ledger_path
 from gradatim.stats import ratio_bootstrap
 
@@ -30,12 +31,16 @@ def forecast_stage(
 ) -> dict[str, Any]:
     """Label the solutions of `pilot` problems, drawn by the seed, and say what all of them will take.
 
+    Hard problems cost many times what easy ones do, so the pilot has its share of each: of the problems in the order of
+    their success so far it takes every so-many-th, from a random one on. The intervals do not count on it.
+
     Returns Estimates (95 %) of "rollouts", "tokens", "seconds" and, if `price` (money for a million written tokens) is
     given, "money"; `n` counts problems of the pilot. The cost of a problem is taken to grow with its solutions; intervals
     are a bootstrap over the pilot's problems, narrower by the share of the work that they are. Seconds are at the pilot's
     speed.
 
-    Nothing is written to `out`; the pilot's rollouts stay in the ledger beside it, and `label_stage` goes on with them.
+    BackendError if nothing of the pilot could be written. Nothing is written to `out`; the pilot's rollouts stay in the
+    ledger beside it, and `label_stage` goes on with them.
     """
     if pilot < 2:
         raise ConfigError(f"pilot={pilot}; expected at least 2 problems, for one says nothing of their spread")
@@ -45,11 +50,12 @@ def forecast_stage(
     counts: dict[str, int] = {}
     for solution in work.used:
         counts[solution.prefix.problem_id] = counts.get(solution.prefix.problem_id, 0) + 1
-    chosen = Random(seed_for(config.seed, "pilot")).sample(list(counts), min(pilot, len(counts)))
+    chosen = _spread(work, counts, pilot, Random(seed_for(config.seed, "pilot")))
     inside = set(chosen)
     with Ledger(ledger_path(out), work.identity) as ledger:
         draws = work.draws(ledger)
         work.label([one for one in work.used if one.prefix.problem_id in inside], draws, quiet=quiet)
+    check_any(draws.rollouts.total(), draws.not_written)
     sizes, total = [counts[name] for name in chosen], len(work.used)
     rollouts = _whole([draws.rollouts[name] for name in chosen], sizes, total, len(counts))
     tokens = _whole([draws.tokens[name] for name in chosen], sizes, total, len(counts))
@@ -70,6 +76,16 @@ def forecast_stage(
         "policy": policy.name,
         "rule": config.name,
     }
+
+
+def _spread(work: Work, problems: Collection[str], pilot: int, rng: Random) -> list[str]:
+    """So many problems, evenly spread over how often the policy's own solutions of them are right."""
+    whole = {solution.prefix.problem_id: work.others.whole(solution.prefix) for solution in work.used}
+    order = sorted(
+        rng.sample(list(problems), len(problems)), key=lambda name: whole[name].good / (whole[name].tried or 1)
+    )
+    count, first = min(pilot, len(order)), rng.random()
+    return [order[int((index + first) * len(order) / count)] for index in range(count)]
 
 
 def _whole(costs: Sequence[int], sizes: Sequence[int], solutions: int, problems: int) -> Estimate:

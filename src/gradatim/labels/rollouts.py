@@ -23,6 +23,7 @@ from gradatim.labels.rules import LabelConfig
 from gradatim.labels.search import Asked, Found, Path, Search, all_steps, bisection, nothing, successes
 from gradatim.progress import Progress, progress
 from gradatim.records import write_labels
+from gradatim.solutions.gaps import check_any
 from gradatim.solutions.ledger import Ledger, ledger_path
 from gradatim.solutions.verifying import verify_all
 
@@ -52,14 +53,16 @@ def label_stage(
     - `Labels.start` counts the problem's other solutions by this policy; where there are too few of them, rollouts from
       the bare problem are counted instead (see `LabelConfig.starts`).
 
-    Solutions of problems without a gold answer are left out and counted. Killed at any moment and called again with
-    the same arguments, it goes on after the last finished batch (see `gradatim.solutions.ledger`).
+    Solutions of problems without a gold answer are left out and counted. BackendError if rollouts were asked for and
+    none could be written. Killed at any moment and called again with the same arguments, it goes on after the last
+    finished batch (see `gradatim.solutions.ledger`).
     """
     started = time.perf_counter()
     work = Work(config, policy, problems, solutions, verifier)
     with Ledger(ledger_path(out), work.identity) as ledger:
         draws = work.draws(ledger)
         rows = work.label(work.used, draws, quiet=quiet)
+        check_any(sum(draws.outcomes.values()), draws.not_written)
         write_labels(out, rows)
         if not draws.not_written:
             ledger.remove()
@@ -165,12 +168,24 @@ class Work:
         path = Path(places, finished, right) if ends else Path(places)
         if finished:
             tallies[finished] = own_tally(solution.finish, verdict)
+        return _Case(solution, start, path, tallies, self._search(start, path, right, tallies))
+
+    def _search(self, start: Tally, path: Path, right: bool | None, tallies: dict[int, Tally]) -> Search:
+        config = self.config
+        if config.search == "informed":
+            return config.informed(start).search(path, tallies)
         if right and config.rule == "any":
             rates = config.stop == "fixed" and config.search == "all"
             choose: Callable[..., Search] = successes if rates else nothing
         else:
             choose = all_steps if config.search == "all" else bisection
-        return _Case(solution, start, tallies, choose(config.stopping_rule(start), path, tallies))
+        return choose(config.stopping_rule(start), path, tallies)
+
+    def _bounds(self, case: _Case) -> tuple[float, float] | None:
+        """The nominal chances that something alive is called dead, and the other way round."""
+        if self.config.search == "informed":
+            return self.config.informed(case.start).bounds(case.path, case.tallies)
+        return (self.config.nominal, self.config.nominal) if self.config.sequential else None
 
     def _labels(self, case: _Case, error: int | None, error_known: bool) -> Labels:
         config = self.config
@@ -183,7 +198,7 @@ class Work:
             source="rollouts",
             by=self.policy.name,
             rule=config.name,
-            bounds=(config.nominal, config.nominal) if config.sequential else None,
+            bounds=self._bounds(case),
             optional_stopping=config.optional_stopping,
             start=case.start,
         )
@@ -195,6 +210,7 @@ class _Case:
 
     solution: Solution
     start: Tally
+    path: Path
     tallies: dict[int, Tally]
     """By number of steps; filled by the search."""
     search: Search

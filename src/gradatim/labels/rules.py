@@ -8,6 +8,7 @@ from typing import Literal
 
 from gradatim.core import Tally
 from gradatim.errors import ConfigError
+from gradatim.labels.search import Informed
 from gradatim.labels.sequential import FirstSuccess, Fixed, Posterior, Sprt, StoppingRule
 
 DEAD, ALIVE = 0.25, 0.75
@@ -37,16 +38,23 @@ class LabelConfig:
     same decisions for less); "sprt" and "posterior" (for rule "relative") = when the evidence decides: a sequential
     ratio test of 1/4 against 3/4 of the start rate, or the posterior of the rate against half of the start rate. Rates
     on which a test stopped are biased: train on such labels with target "binomial" or "hard"."""
-    search: Literal["all", "bisection"] = "all"
-    """Which prefixes are tested: "all", or by halving those that decide where the first error is, if dead prefixes stay
-    dead. The others keep the tally (0, 0)."""
+    search: Literal["all", "bisection", "informed"] = "all"
+    """Which prefixes are tested: "all"; or by halving those that decide where the first error is ("bisection"); or, for
+    stop "posterior", wherever the next rollout is expected to tell most about the first error, given all that was seen
+    of the solution, until none is worth its `bits` ("informed"). The last two take dead prefixes to stay dead, and
+    leave the tally (0, 0) where they do not look."""
     nominal: float = 0.1
-    """For "sprt" and "posterior": the chance of either error that the test is built for. The start rate is an estimate,
-    so the true chance is another one, most of all where the policy rarely succeeds."""
+    """For "sprt" and "posterior": the chance of either error that the test is built for; for "informed": how likely
+    another first error than the one that is said may be. The start rate is an estimate, so the true chance is another
+    one, most of all where the policy rarely succeeds."""
+    bits: float = 0.015
+    """For "informed": how many bits about the first error a rollout as long as the whole solution has to tell, and one of
+    a late prefix in proportion to the steps that it has to write."""
     cap: int = 64
     """For "sprt" and "posterior": draws of a prefix after which the test is over, decided or not."""
     undecided: Literal["mask", "likelier"] = "mask"
-    """What a test says that reached its cap: nothing, so that the first error stays unknown; or the likelier side."""
+    """What a test says that reached its cap, or a search that is not sure enough: nothing, so that the first error stays
+    unknown; or what is likelier."""
 
     def __post_init__(self) -> None:
         for name in ("k", "batch", "cap"):
@@ -55,13 +63,17 @@ class LabelConfig:
         for name, allowed in (
             ("rule", ("relative", "any")),
             ("stop", ("fixed", "first", "sprt", "posterior")),
-            ("search", ("all", "bisection")),
+            ("search", ("all", "bisection", "informed")),
             ("undecided", ("mask", "likelier")),
         ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r}; expected {' or '.join(allowed)}")
         if not 0 < self.nominal < 0.5:
             raise ConfigError(f"nominal={self.nominal}; expected a chance above 0 and below .5")
+        if not 0 < self.bits < 1:
+            raise ConfigError(f"bits={self.bits}; expected bits above 0 and below 1")
+        if self.search == "informed" and self.stop != "posterior":
+            raise ConfigError(f"search='informed' needs stop 'posterior', and stop is {self.stop!r}")
         if self.stop != "fixed" and (self.stop == "first") != (self.rule == "any"):
             wanted = "any" if self.stop == "first" else "relative"
             raise ConfigError(f"stop={self.stop!r} decides rule {wanted!r} only, and rule is {self.rule!r}")
@@ -95,6 +107,10 @@ class LabelConfig:
             return Sprt(DEAD * rate, ALIVE * rate, self.nominal, self.cap, likelier)
         return Posterior(rate, self.nominal, self.cap, likelier)
 
+    def informed(self, start: Tally) -> Informed:
+        """The search of a solution of a problem whose own tally is `start`."""
+        return Informed(start, self.bits, self.cap, 1.0 if self.undecided == "likelier" else self.nominal)
+
     @property
     def name(self) -> str:
         """The rule with its settings, as `Labels.rule` records it."""
@@ -109,4 +125,5 @@ class LabelConfig:
             "sprt": f"sprt {DEAD} start : {ALIVE} start, {wide}",
             "posterior": f"posterior, {wide}",
         }[self.stop]
-        return f"{self.rule} ({said}; {stop})" + (" by bisection" if self.search == "bisection" else "")
+        how = {"all": "", "bisection": " by bisection", "informed": f" where informed, bits={self.bits}"}[self.search]
+        return f"{self.rule} ({said}; {stop}){how}"

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gradatim.core import Tally
+from gradatim.labels.belief import Belief, Floats
 from gradatim.labels.sequential import StoppingRule
 
 Asked = dict[int, int]
@@ -63,6 +65,72 @@ def bisection(stop: StoppingRule, path: Path, tallies: dict[int, Tally]) -> Sear
             return None, False
         alive_at, dead_at = (middle, dead_at) if alive else (alive_at, middle)
     return (places[dead_at] - 1, True) if dead_at < len(places) else _at_the_end(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Informed:
+    """How far a search goes that asks where a rollout tells most about the first error."""
+
+    start: Tally
+    """The problem's own tally. Without one nothing is tested."""
+    bits: float
+    """Bits that a rollout as long as the whole solution has to tell; shorter ones their share by steps."""
+    cap: int
+    """Draws of a prefix after which no more are asked for."""
+    doubt: float = 1.0
+    """The first error is known if the chance that it is another one is at most this."""
+
+    def search(self, path: Path, tallies: dict[int, Tally]) -> Search:
+        """Draw where a step of text tells most about the first error, until none tells enough; then say the likeliest.
+
+        It reads more than one draw at a time where it has read many, for rounds take time. Unknown where draws that it
+        asked for could not be had or checked, and nothing else is known of their prefix.
+        """
+        before = {place: tallies.setdefault(place, Tally()) for place in path.places}
+        drawn = dict.fromkeys(path.places, 0)
+        while best := self._best(path, tallies, drawn):
+            drawn[best] = min(self.cap, drawn[best] + 1 + drawn[best] // 8)
+            sent = yield {best: drawn[best]}
+            tallies[best] = before[best] + sent.get(best, Tally())
+            if best not in sent:
+                drawn[best] = self.cap
+        if not self.start.tried or any(drawn[place] and not tallies[place].tried for place in path.places):
+            return None, False
+        chances = self.chances(path, tallies)
+        likeliest = int(chances.argmax())
+        if 1 - chances[likeliest] > self.doubt:
+            return None, False
+        return (path.places[likeliest] - 1, True) if likeliest < len(path.places) else _at_the_end(path)
+
+    def bounds(self, path: Path, tallies: Mapping[int, Tally]) -> tuple[float, float]:
+        """The chances that the first error is behind the likeliest one (what is alive was called dead), and before it."""
+        chances = self.chances(path, tallies)
+        likeliest = int(chances.argmax())
+        return float(chances[likeliest + 1 :].sum()), float(chances[:likeliest].sum())
+
+    def chances(self, path: Path, tallies: Mapping[int, Tally]) -> Floats:
+        """The belief after these tallies; see `Belief`."""
+        return self._belief(path).chances([tallies[place] for place in path.places])
+
+    def _best(self, path: Path, tallies: Mapping[int, Tally], drawn: Mapping[int, int]) -> int:
+        """Where to draw next; 0: nowhere."""
+        if not self.start.tried or not path.places:
+            return 0
+        length = path.finished or path.places[-1] + 1
+        gains = self._belief(path).gains([tallies[place] for place in path.places])
+        worth = {
+            place: float(gain) * length / (length - place)
+            for place, gain in zip(path.places, gains, strict=True)
+            if drawn[place] < self.cap
+        }
+        best = max(worth, key=lambda place: worth[place], default=0)
+        return best if best and worth[best] >= self.bits else 0
+
+    def _belief(self, path: Path) -> Belief:
+        return _believed(self.start, len(path.places), path.right)
+
+
+_believed = lru_cache(maxsize=1 << 12)(Belief)
 
 
 def successes(stop: StoppingRule, path: Path, tallies: dict[int, Tally]) -> Search:

@@ -12,9 +12,9 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "bench" / "killing.py"
 
 
-@pytest.mark.parametrize("rule", ["fixed", "adaptive"])
+@pytest.mark.parametrize("rule", ["fixed", "adaptive", "judge"])
 def test_killed_twenty_times_no_draw_is_lost_or_counted_twice(rule: str) -> None:
-    """The ledger only grows, holds each draw once, and the labels are an uninterrupted run's, byte for byte."""
+    """The ledger only grows, holds each draw once, and the files are an uninterrupted run's, byte for byte."""
     command = [sys.executable, "-P", str(SCRIPT), "--rule", rule]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr

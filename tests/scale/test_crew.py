@@ -142,6 +142,36 @@ def test_an_item_that_kills_every_worker_stops_the_run(pool: Pool[Policy]) -> No
     assert sorted(pool.each(task, [0, 2, 3])) == [(0, 0), (1, 4), (2, 9)]
 
 
+def test_a_worker_that_ray_killed_for_memory_is_a_death_like_others(pool: Pool[Policy], tmp_path: Path) -> None:
+    """Ray's memory monitor has an error of its own for it; the item is given to another worker."""
+    mark, ray = str(tmp_path / "killed"), pool._ray
+
+    class Monitored:
+        """Ray as it is, but for what it says of a worker that died."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ray, name)
+
+        def get(self, ref: Any) -> Any:
+            try:
+                return ray.get(ref)
+            except ray.exceptions.RayActorError as error:
+                raise ray.exceptions.OutOfMemoryError(str(error)) from None
+
+    def task(_: Policy, item: int) -> int:
+        if item == 1 and not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
+
+    before, pool._ray = pool.lost, Monitored()
+    try:
+        assert sorted(pool.each(task, range(4))) == [(0, 0), (1, 1), (2, 4), (3, 9)]
+    finally:
+        pool._ray = ray
+    assert pool.lost == before + 1
+
+
 def test_errors_come_back_as_they_are(pool: Pool[Policy]) -> None:
     """A GradatimError of the task, or of opening what a worker holds, is raised here with its own words."""
 

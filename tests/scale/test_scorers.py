@@ -23,7 +23,7 @@ def by_length() -> Callable[[], CountingScorer]:
         return ByLength()
 
     class ByLength:
-        name, threshold = "by length", 0.25
+        name, checkpoint, threshold = "by length", "c0ffee", 0.25
         stats = Stats(tokens_processed=5, notes=("opened",))
 
         def refused(self, prefixes: Sequence[Prefix]) -> list[InputError | None]:
@@ -42,7 +42,7 @@ def test_scores_are_those_of_one_scorer(ray_node: int) -> None:
     texts = [(f"p{index % 200 if index < 400 else 999}", "x" * (index % 37 + 1)) for index in range(400 + TOGETHER + 9)]
     prefixes = [Prefix(problem, "why?", (Step(text),)) for problem, text in texts]
     with scorers(by_length(), WorkerSettings(workers=2, worker_timeout=120)) as crew:
-        assert (crew.name, crew.threshold) == ("by length", 0.25)
+        assert (crew.name, crew.checkpoint, crew.threshold) == ("by length", "c0ffee", 0.25)
         assert crew.score(prefixes) == by_length()().score(prefixes)
         found = crew.stats
         assert (found.tokens_processed, found.distinct_tokens) == (sum(len(text) for _, text in texts), len(texts))

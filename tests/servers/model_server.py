@@ -67,6 +67,10 @@ class ModelServer:
     port: int = 0
     says_where: bool = True
     """Whether answers say which stop string ended the text, as vLLM's do."""
+    gives_back: bool = False
+    """Whether answers begin with what the assistant's turn began with, as llama.cpp's do."""
+    probed: int = 0
+    """Requests for one token: they are answered apart, without faults, and are not in `log`."""
 
     def __enter__(self) -> ModelServer:
         self.lock, self.ending = threading.Lock(), threading.Event()
@@ -129,6 +133,10 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if body["max_tokens"] == 1 and self.allowed():
+                server.probed += 1
+                self.answer(200, _misdone(server, body, Continuation("x", "length", 1), None))
+                return
             with server.lock:
                 key = json.dumps(body, sort_keys=True)
                 times = server.made[key]
@@ -209,7 +217,7 @@ def _misdone(server: ModelServer, body: dict[str, Any], made: Continuation, faul
     made, where = server.cut(body, made)
     finish = {"abort": "abort", "filtered": "content_filter"}.get(str(fault), made.finish)
     text = made.text
-    if fault == "echo" and "messages" in body:
+    if (fault == "echo" or server.gives_back) and "messages" in body:
         text = "".join(message["content"] for message in body["messages"][1:]) + text
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish, **where}
     if "messages" in body:

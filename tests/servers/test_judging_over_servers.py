@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +116,42 @@ def test_a_dead_server_leaves_gaps_that_the_next_call_fills(tmp_path: Path) -> N
         assert len(server.log) == asked + 2
     assert result["not_written"] == {}
     assert [row.tallies for row in read_labels(out)] == [expected(i) for i in range(12)]
+
+
+def test_the_verb_killed_in_the_middle_of_requests_ends_with_the_same_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """kill -9: critiques that were recorded are not asked for again, and both files are those of one go."""
+    write_solutions(tmp_path / "solutions.jsonl", SOLUTIONS)
+
+    def judging(out: str) -> list[str]:
+        flags = ["--draws", "2", "--batch", "3", "--served-model", "m", "--json", "--quiet"]
+        files = [str(tmp_path / "solutions.jsonl"), "--out", str(tmp_path / out)]
+        return ["judge", *files, "--policy", server.url, *flags]
+
+    def finished(out: str) -> dict[str, Any]:
+        with pytest.raises(SystemExit) as end:
+            app(judging(out))
+        assert end.value.code == 0
+        return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
+
+    with ModelServer(ScriptedPolicy(critic), delay=0.02) as server:
+        finished("whole.jsonl")
+        once = {body["seed"] for body in server.log}
+        assert len(once) == len(server.log) == 24
+        server.log.clear()
+        run = subprocess.Popen([sys.executable, "-m", "gradatim", *judging("labels.jsonl")])
+        while len(server.log) <= 6:  # one batch is done, and the next under way
+            assert run.poll() is None
+            time.sleep(0.002)
+        os.kill(run.pid, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+        assert finished("labels.jsonl")["batches_resumed"] >= 1
+    seeds = [body["seed"] for body in server.log]
+    assert set(seeds) == once
+    assert 24 <= len(seeds) <= 24 + 6
+    for name in ("labels.jsonl", "labels.critiques.jsonl"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / name.replace("labels", "whole")).read_bytes()
 
 
 def test_the_verb_from_file_to_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from gradatim.core import Estimate, Policy, Solution, seed_for
 from gradatim.errors import ConfigError
 from gradatim.judges.stage import JudgeConfig, Judging
+from gradatim.solutions.gaps import check_any
 from gradatim.solutions.ledger import Ledger, ledger_path
 from gradatim.stats import bootstrap
 
@@ -29,8 +30,9 @@ def judge_forecast(
     """Judge at least `pilot` solutions, in whole batches drawn by the seed, and say what all of them will take.
 
     Returns Estimates (95 %, bootstrap over the pilot's problems) of "tokens", "seconds" (at the pilot's speed; None if
-    the pilot was judged before) and, if `price` (money for a million written tokens) is given, "money". Nothing is
-    written to `out`; the pilot stays in the ledger beside it, and `judge_stage` goes on from there.
+    the pilot was judged before) and, if `price` (money for a million written tokens) is given, "money". BackendError if
+    nothing of the pilot could be had. Nothing is written to `out`; the pilot stays in the ledger beside it, and
+    `judge_stage` goes on from there.
     """
     if pilot < 1 or (price is not None and not 0 <= price < math.inf):
         raise ConfigError(f"pilot={pilot}, price={price}; expected at least 1 solution, money for a million tokens")
@@ -42,6 +44,7 @@ def judge_forecast(
         fresh = not ledger.count()
         work.work(ledger, chosen, title="forecast", quiet=quiet)
         done = {solution.id: rows for solution, rows in work.found(ledger) if rows}
+    check_any(len(done), work.failures)
     judged = [one for unit in chosen for one in work.units[unit] if one.id in done]
     costs: list[int] = [sum(row["tokens"] for row in done[one.id]) for one in judged]
     spent = sum(costs)

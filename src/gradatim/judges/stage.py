@@ -20,6 +20,7 @@ from gradatim.judges.exams import Critic
 from gradatim.judges.opinions import labels_of
 from gradatim.progress import progress
 from gradatim.records import labelled_row, write_labels, write_rows
+from gradatim.solutions.gaps import check_any
 from gradatim.solutions.ledger import Ledger, ledger_path
 
 
@@ -141,8 +142,8 @@ def judge_stage(
     A critique without a decision is an abstention: it votes on no step, and is counted under its reason. Solutions
     without steps are left out and counted. A critique that could not be had (a server failed) is counted in
     `not_written`, and the ledger stays, so that another call fills the gap; a solution without any critique gets no
-    labels. Killed at any moment and called again with the same arguments, it goes on after the last finished batch (see
-    `gradatim.solutions.ledger`).
+    labels, and BackendError if none has one. Killed at any moment and called again with the same arguments, it goes on
+    after the last finished batch (see `gradatim.solutions.ledger`).
     """
     started = time.perf_counter()
     work = Judging(config, policy, solutions)
@@ -150,6 +151,7 @@ def judge_stage(
         resumed = ledger.count()
         work.work(ledger, range(len(work.units)), title="judge", quiet=quiet)
         found = [(solution, rows) for solution, rows in work.found(ledger) if rows]
+        check_any(len(found), work.failures)
         labels = [work.labels(solution, rows) for solution, rows in found]
         write_critiques(critiques_path(out), (one for pair in found for one in work.critiques(*pair)))
         if whole:

@@ -31,8 +31,9 @@ incomplete, only verify the provided steps."""
 
 _BEGUN = "\nLet's verify step by step:"
 _LABEL = re.compile(r"\s*Step \d+ ?:\s*")
-_DECISION = re.compile(r"\\boxed\{\s*(correct|incorrect)\s*\}", re.IGNORECASE)
-_END = re.compile(r"Is the solution correct\?\s*(Yes|No)", re.IGNORECASE)
+# Models also write \boxed{\text{correct}}, which the released code turned into the plain form in its training data.
+_DECISION = re.compile(r"\\boxed\{\s*(?:\\text\{\s*)?(correct|incorrect)\s*\}", re.IGNORECASE)
+_END = re.compile(r"Is the solution correct\?\W*(Yes|No)\b", re.IGNORECASE)
 
 
 def _write(exam: Exam) -> Prefix:

@@ -10,7 +10,7 @@ from gradatim.errors import ConfigError
 from gradatim.labels.datasets import load_labelled
 from gradatim.labels.given import Misfits
 from gradatim.labels.writing import FORMS, Form, Neutral, write_form
-from gradatim.records import JOINER
+from gradatim.records import JOINER, check_output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class ReformatConfig:
 
 def reformat_stage(config: ReformatConfig) -> dict[str, Any]:
     """Read, write, and say what happened: `solutions` read, `rows` written, `read_drops` and `write_drops` by reason."""
+    check_output(config.out, [config.data])
     read, written = Counter[str](), Counter[str]()
     items = load_labelled(
         config.data, skip_bad=config.skip_bad, misfits=config.misfits, drops=read, joiner=config.joiner

@@ -203,6 +203,6 @@ def _mark(solution: Solution, tally: Tally) -> int | None:
         raise InputError(
             f"a step of {solution.id} with {tally.good} good of {tally.tried}",
             expected="labels that say yes or no",
-            fix="keep counts in rows of our own (write_labelled)",
+            fix="keep counts in rows of our own (--to gradatim)",
         )
     return 1 if tally.good else -1

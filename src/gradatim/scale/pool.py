@@ -93,6 +93,9 @@ class Pool(Generic[Held]):
         self._ours = not self._ray.is_initialized()
         if self._ours:
             _start(self._ray, settings)
+        named = self._ray.exceptions
+        # A worker that Ray's memory monitor killed, or whose node went, is as dead as one that died by itself.
+        self._deaths = (named.RayActorError, named.OutOfMemoryError, named.NodeDiedError, named.WorkerCrashedError)
         self._kind = self._ray.remote(_Actor).options(
             num_cpus=settings.worker_cpus, num_gpus=settings.worker_gpus, max_restarts=0, max_concurrency=1
         )
@@ -165,7 +168,7 @@ class Pool(Generic[Held]):
         worker = busy[ref]
         try:
             result = self._ray.get(ref)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError) as error:
+        except (*self._deaths, self._ray.exceptions.ObjectLostError) as error:
             return self._bury(worker, error)
         return [(worker.items.pop(ref), result)]
 
@@ -173,7 +176,7 @@ class Pool(Generic[Held]):
         worker = self._starting.pop(ref)
         try:
             failure = self._ray.get(ref)
-        except self._ray.exceptions.RayActorError as error:
+        except self._deaths as error:
             self._stillborn += 1
             self._check_deaths(self._stillborn, _first_line(error))
             self._new()

@@ -29,12 +29,17 @@ class ScorerCrew:
 
     def __init__(self, pool: Pool[CountingScorer]) -> None:
         self.pool, self.stats = pool, Stats()
-        ((_, (self._name, self._threshold)),) = pool.each(_facts, [None])
+        ((_, (self._name, self._checkpoint, self._threshold)),) = pool.each(_facts, [None])
 
     @property
     def name(self) -> str:
         """The model's own name."""
         return self._name
+
+    @property
+    def checkpoint(self) -> str:
+        """The model's own."""
+        return self._checkpoint
 
     @property
     def threshold(self) -> float:
@@ -103,8 +108,8 @@ def _parts(prefixes: Sequence[Prefix]) -> list[list[Prefix]]:
     return parts
 
 
-def _facts(scorer: CountingScorer, _: None) -> tuple[str, float]:
-    return scorer.name, scorer.threshold
+def _facts(scorer: CountingScorer, _: None) -> tuple[str, str, float]:
+    return scorer.name, scorer.checkpoint, scorer.threshold
 
 
 def _refused(scorer: CountingScorer, prefixes: list[Prefix]) -> list[InputError | None]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gradatim.errors import ConfigError, InputError
+from gradatim.errors import BackendError, ConfigError, InputError
 
 SCHEMA = 1
 """Version of the ledger's tables."""
@@ -33,12 +33,15 @@ class Ledger:
     def __init__(self, path: str | Path, identity: Mapping[str, Any]) -> None:
         """Open or create the ledger of the work that `identity` (JSON values) describes.
 
-        ConfigError if the file belongs to work with another identity (it says what differs), or if another process has
-        it open; InputError if it is no ledger.
+        A ledger in which nothing is done yet is anybody's. ConfigError if the file belongs to work with another identity
+        (it says what differs), or if another process has it open; InputError if it is no ledger.
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        except sqlite3.OperationalError as error:
+            raise InputError(f"a ledger that can't be made ({error})", file=self.path, fix="check the path") from None
         try:
             self._open(json.loads(json.dumps(identity)))
         except sqlite3.OperationalError as error:
@@ -62,6 +65,8 @@ class Ledger:
         self._db.execute("CREATE TABLE IF NOT EXISTS work (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         self._db.execute("CREATE TABLE IF NOT EXISTS units (unit INTEGER PRIMARY KEY, result TEXT NOT NULL)")
         wanted = {name: json.dumps(value, sort_keys=True) for name, value in {"schema": SCHEMA, **identity}.items()}
+        if not self.count():
+            self._db.execute("DELETE FROM work")
         found = dict(self._db.execute("SELECT name, value FROM work"))
         if not found:
             self._db.executemany("INSERT INTO work VALUES (?, ?)", wanted.items())
@@ -91,12 +96,21 @@ class Ledger:
 
     def record(self, unit: int, result: Any) -> None:
         """Unit `unit` is done, with this result (JSON values). A unit is recorded once; sqlite3.IntegrityError
-        otherwise."""
-        self._db.execute("INSERT INTO units VALUES (?, ?)", (unit, json.dumps(result)))
+        otherwise. BackendError if the disk is full."""
+        self._write("INSERT INTO units (unit, result) VALUES (:unit, :result)", unit, result)
 
     def amend(self, unit: int, result: Any) -> None:
         """Replace the result of a unit that is done: gaps that it had are filled now. In one transaction, too."""
-        self._db.execute("UPDATE units SET result = ? WHERE unit = ?", (json.dumps(result), unit))
+        self._write("UPDATE units SET result = :result WHERE unit = :unit", unit, result)
+
+    def _write(self, statement: str, unit: int, result: Any) -> None:
+        try:
+            self._db.execute(statement, {"unit": unit, "result": json.dumps(result)})
+        except sqlite3.OperationalError as error:
+            raise BackendError(
+                f"{self.path} can't be written ({error}); what it held before stays: free some space, and the same command "
+                "goes on"
+            ) from None
 
     def close(self) -> None:
         """Close the file; what was recorded stays."""

@@ -23,7 +23,9 @@ def open_policy(
 
         return load_endpoint(name, settings, endpoint, splitter=splitter)
     if endpoint != EndpointSettings():
-        raise ConfigError(f"settings of a server were given, but the policy {name!r} is no URL")
+        raise ConfigError(
+            f"settings of a server were given, but the policy {name!r} is no URL; a URL begins with http:// or https://"
+        )
     from gradatim.solutions.local.policy import load_policy
 
     return load_policy(name, settings, splitter=splitter)

@@ -14,7 +14,7 @@ from gradatim.core import Continuation, Policy, Problem, Solution, Splitter, Ver
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.progress import progress
 from gradatim.records import write_solutions
-from gradatim.solutions.gaps import fill
+from gradatim.solutions.gaps import check_any, fill
 from gradatim.solutions.ledger import Ledger, ledger_path
 from gradatim.solutions.spans import Span, write_batches
 from gradatim.solutions.verifying import verify_all
@@ -60,7 +60,8 @@ def sample_stage(
     and one without an answer as `unread`; both have the verdict "unparsed", since neither was found to be wrong. So
     has a text whose check failed (it timed out), counted as `check_failed`. Problems without a gold answer get no
     verdict. A draw that the policy could not have (finish "failed"), or a batch of them (BackendError), is left out and
-    counted as `not_written` with the reason, and the ledger stays, so that another call fills the gap.
+    counted as `not_written` with the reason, and the ledger stays, so that another call fills the gap; BackendError if
+    there is nothing else.
     """
     started = time.perf_counter()
     _check_ids(problems)
@@ -69,6 +70,7 @@ def sample_stage(
     with Ledger(ledger_path(out), _identity(config, policy, problems)) as ledger:
         resumed = ledger.count()
         failures = _work(config, policy, problems, units, verifier, ledger, quiet)
+        check_any(ledger.count(), failures)
         tallied: Counter[str] = Counter()
         write_solutions(out, _solutions(ledger, units, problems, policy.name, splitter, tallied, failures))
         if not failures:

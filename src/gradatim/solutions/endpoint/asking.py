@@ -145,7 +145,7 @@ class _Call:
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise TryAgain(f"no connection ({error})", unreachable=True) from None
         except httpx2.RequestError as error:
-            raise TryAgain(f"a broken connection ({error or type(error).__name__})") from None
+            raise TryAgain(f"a broken connection ({str(error) or type(error).__name__})") from None
         check_status(self.asker.url, response)
         try:
             return response.json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from itertools import groupby
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from gradatim.core import Continuation, Prefix, Splitter, seed_for
+from gradatim.core import Continuation, Prefix, Splitter, Step, seed_for
 from gradatim.errors import BackendError, ConfigError
 from gradatim.solutions.endpoint.asking import Asker, Failure, Question, check_status
 from gradatim.solutions.endpoint.replies import Mark, Refused, Reply, TryAgain, read_reply
@@ -55,6 +56,9 @@ def load_endpoint(
 _STEP_ENDS = ((by_line, "\n"), (by_blank_line, "\n\n"))
 """Splitters with the string that ends a step of theirs (maybe with more blank lines after it)."""
 
+_BEGUN = "The numbers are 48, 213, 7 and"
+"""How a turn of the assistant begins that no model writes by chance within one token."""
+
 _Job = tuple[int, int]
 """Place of the prefix in the call, and draw."""
 
@@ -70,6 +74,9 @@ class EndpointPolicy:
     changes with what else they compute; hosted services try to; SGLang's OpenAI interface has ignored them. Where seeds
     are ignored a draw that is asked for again is another one; what the ledger has recorded is not asked for again.
     `report` counts the prefixes whose draws are all alike: many of them mean that draws are copies, no evidence.
+
+    Some servers (llama.cpp's) answer with the whole turn of the assistant, also what it began with. Before the first turn
+    that is to be continued, one request of one token finds that out; the beginning is then taken off.
 
     A draw that can't be had has finish "failed" and its reason in `error`. Not safe to use from several threads.
     """
@@ -98,6 +105,7 @@ class EndpointPolicy:
         ends = (end for known, end in _STEP_ENDS if known is splitter and "stop" not in self.endpoint.extra())
         self._step_end: str | None = next(ends, None)
         self._says_where = True
+        self._gives_back: bool | None = None  # the turn that it was to go on with, too; None while it is not known
         self._marks: OrderedDict[Mark, bytes] = OrderedDict()
         self._shared: set[Mark] = set()
 
@@ -132,6 +140,8 @@ class EndpointPolicy:
         jobs = [(place, draw) for place, span in enumerate(spans) for draw in span.draws]
         prefixes = [span.prefix for span in spans]
         stop = self._step_end if one_step and self._says_where else None
+        if jobs and self.endpoint.api == "chat" and any(prefix.steps for prefix in prefixes):
+            self._find_out()
         found = self._ask_all(prefixes, jobs, seed, stop)
         if unclear := [job for job in jobs if stop is not None and self._unclear(found[job])]:
             found |= self._ask_all(prefixes, unclear, seed, None)
@@ -153,6 +163,19 @@ class EndpointPolicy:
         doubts = ("began_again", "doubled_space", "several_draws", "all_alike")
         counts = {name: self._counts[name] for name in (*names, *doubts)}
         return {**counts, "notes": _notes(self._counts)}
+
+    def _find_out(self) -> None:
+        """See whether the server gives back what the assistant's turn began with; BackendError if it does not answer."""
+        if self._gives_back is not None:
+            return
+        begun = Prefix("", "Say something.", (Step(_BEGUN),))
+        outcome: list[Reply | Failure] = []
+        body = {**self._body(begun), "max_tokens": 1, "seed": 0}
+        self._asker.ask_all([Question(body, lambda data: read_reply(data, "chat", 1), outcome.append, 0)])
+        (found,) = outcome
+        if isinstance(found, Failure):
+            raise BackendError(f"{self._asker.url}: {found.reason}")
+        self._gives_back = found.text.startswith(_BEGUN)
 
     def _unclear(self, outcome: Reply | Failure) -> bool:
         """Whether a reply to a request with a stop string leaves open what the first step is: the server does not say
@@ -193,7 +216,7 @@ class EndpointPolicy:
                 own = seed_for(seed, "endpoint", *key, job[1])
                 asked = blake2b(repr((key, own)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
                 yield Question(
-                    {**shared, "seed": own}, partial(self._read, asked), partial(found.__setitem__, job), own
+                    {**shared, "seed": own}, partial(self._read, asked, prefix), partial(found.__setitem__, job), own
                 )
 
     def _body(self, prefix: Prefix) -> dict[str, Any]:
@@ -220,8 +243,9 @@ class EndpointPolicy:
         going_on = {"continue_final_message": True, "add_generation_prompt": False}
         return {**body, **going_on, "messages": [user, {"role": "assistant", "content": prefix.text}]}
 
-    def _read(self, asked: bytes, data: Any) -> Reply:
-        """The reply; `TryAgain` if the server gave the same answer, by its id, to another question before."""
+    def _read(self, asked: bytes, prefix: Prefix, data: Any) -> Reply:
+        """The reply, without what the server gives back of the assistant's turn; `TryAgain` if it gave the same answer, by
+        its id, to another question before."""
         reply = read_reply(data, self.endpoint.api, self.settings.max_new_tokens)
         if reply.mark is not None:
             if self._marks.setdefault(reply.mark, asked) != asked:
@@ -230,7 +254,13 @@ class EndpointPolicy:
                 raise TryAgain("the server gave one answer to several requests")
             if len(self._marks) > REMEMBERED:
                 self._marks.popitem(last=False)
-        return reply
+        if not (self._gives_back and prefix.steps and self.endpoint.api == "chat"):
+            return reply
+        if not reply.text.startswith(prefix.text):
+            raise Refused(
+                "the server gives the assistant's turn back, but not as it began; use the completions interface"
+            )
+        return replace(reply, text=reply.text[len(prefix.text) :])
 
     def _continuation(self, outcome: Reply | Failure, prefix: Prefix, one_step: bool) -> Continuation:
         if isinstance(outcome, Failure):
@@ -242,8 +272,9 @@ class EndpointPolicy:
             text, finish, at_end = answered, "stop", False  # the rest was written all the same, and is counted
         self._counts["uncounted"] += tokens is None
         self._counts["surplus_choices"] += outcome.surplus
-        self._counts["began_again"] += bool(prefix.text.strip()) and text.startswith(prefix.text)
-        self._counts["doubled_space"] += prefix.text[-1:].isspace() and text[:1].isspace()
+        if self.endpoint.api == "chat":  # plain text has no turns that could go wrong
+            self._counts["began_again"] += bool(prefix.text.strip()) and text.startswith(prefix.text)
+            self._counts["doubled_space"] += prefix.text[-1:].isspace() and text[:1].isspace()
         steps = self.splitter(text) if one_step and text else ()
         if len(steps) > 1:
             return Continuation(steps[0].text, "step", tokens or 0)

@@ -1,0 +1,37 @@
+"""Output files are looked at before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradatim.errors import ConfigError
+from gradatim.records import check_output
+
+
+@pytest.mark.parametrize(
+    "out", ["", ".", "folder", "folder/", "results.parquet", "file.jsonl/x.jsonl", "/proc/x.jsonl"]
+)
+def test_what_can_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    """No name, a folder, a form that is not written, and folders that take no file."""
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"^output "):
+        check_output(out)
+
+
+def test_no_input_is_replaced(tmp_path: Path) -> None:
+    """By whatever name: as it is, over a link, as a data set of a form. Other files are."""
+    data, link = tmp_path / "data.jsonl", tmp_path / "link.jsonl"
+    data.write_text("{}\n")
+    link.symlink_to(data)
+    for source in (str(data), str(link), f"prm800k:{data}"):
+        for out in (data, link):
+            with pytest.raises(ConfigError, match="would replace"):
+                check_output(out, ["-", source])
+    check_output(tmp_path / "other.jsonl", [data, "lab:test:4", "-"])
+    check_output(tmp_path / "deep" / "er" / "other.jsonl", [data])
+    assert (tmp_path / "deep" / "er").is_dir()
+    assert data.read_text() == "{}\n"

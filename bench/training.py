@@ -1,12 +1,15 @@
 """Examples per second of training on trees, against a plain padded loop and against TRL 1.12's PRMTrainer.
 
     make bench-env
-    GRADATIM_DATA=../shared/data python bench/training.py --problems 4 --rounds 2
+    GRADATIM_DATA=../shared/data python -P bench/training.py --problems 4 --rounds 2
+    GRADATIM_DATA=../shared/data python -P bench/training.py --problems 64 --each 1 --threads 1      # nothing is shared
 
 Each contender trains the whole SmolLM2-135M for one epoch on the same PRM800K trajectories, in a process of its own with
 the same number of threads; the processes take turns, so that a change in the machine's load meets all of them. Loading
 libraries and weights is not timed, tokenising and building batches is. The objective is the same for all: cross-entropy
 at the end of each step (weighting "trajectory"), AdamW, no dropout, nothing truncated, no gradient checkpointing.
+`core_seconds` is the time that the processor spent: with one thread it is what the wall clock would say on an idle
+machine. `peak_gib` is the most memory that the process had, libraries and weights included.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ def main() -> None:
     asked = arguments()
     with tempfile.TemporaryDirectory() as folder:
         rows, backbone = Path(folder) / "rows.jsonl", Path(folder) / "backbone"
-        count = take_rows(asked.data, rows, asked.problems, asked.seed)
+        count = take_rows(asked, rows)
         model, tokenizer = backbones.load_policy_backbone(asked.backbone)
         model.save_pretrained(backbone)
         tokenizer.save_pretrained(backbone)
@@ -58,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", default=os.environ.get("GRADATIM_DATA", "../shared/data"), help="folder of data sets")
     parser.add_argument("--backbone", default="smollm2")
     parser.add_argument("--problems", type=int, default=4, help="how many problems, with all their trajectories")
+    parser.add_argument("--each", type=int, help="only so many trajectories of each problem; 1: nothing is shared")
     parser.add_argument("--rounds", type=int, default=2, help="how often each contender runs")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch", type=int, default=8, help="sequences a step, for the contenders without trees")
@@ -72,14 +76,14 @@ def options(asked: argparse.Namespace) -> dict[str, Any]:
     return {"batch": asked.batch, "bfloat16": asked.bfloat16, "seed": asked.seed}
 
 
-def take_rows(data: str, path: Path, problems: int, seed: int) -> int:
+def take_rows(asked: argparse.Namespace, path: Path) -> int:
     """Write the trajectories of some problems as {prompt, completions, labels}, and say how many.
 
     A trajectory ends at its first wrong step, or before the first step that nobody rated: TRL has no way to leave out
     a step in the middle.
     """
     by_problem: dict[str, list[Any]] = {}
-    for solution, labels in load_labelled(f"prm800k:{data}/prm800k/phase1_train.jsonl.gz"):
+    for solution, labels in load_labelled(f"prm800k:{asked.data}/prm800k/phase1_train.jsonl.gz"):
         ratings = list(labels.ratings or ())
         known = ratings.index(None) if None in ratings else len(ratings)
         kept = ratings.index(-1) + 1 if -1 in ratings[:known] else known
@@ -90,8 +94,13 @@ def take_rows(data: str, path: Path, problems: int, seed: int) -> int:
                 "labels": [rating != -1 for rating in ratings[:kept]],
             }
             by_problem.setdefault(solution.prefix.problem_id, []).append(row)
-    names = random.Random(seed_for(seed, "bench")).sample(sorted(by_problem), problems)
-    rows = [row for name in names for row in by_problem[name]]
+    names = random.Random(seed_for(asked.seed, "bench")).sample(sorted(by_problem), asked.problems)
+    draw = random.Random(seed_for(asked.seed, "rows"))
+    rows = [
+        row
+        for own in (by_problem[name] for name in names)
+        for row in (own if asked.each is None else draw.sample(own, min(asked.each, len(own))))
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return len(rows)
 
@@ -108,7 +117,10 @@ def run(command: list[str], threads: int) -> dict[str, Any]:
 
 def summary(results: dict[str, list[dict[str, Any]]], count: int, asked: argparse.Namespace) -> dict[str, Any]:
     """Examples per second of each contender (the median of its rounds), and how many times faster trees are."""
-    speeds = {name: statistics.median(count / found["seconds"] for found in runs) for name, runs in results.items()}
+    speeds, cores = (
+        {name: statistics.median(count / found[clock] for found in runs) for name, runs in results.items()}
+        for clock in ("seconds", "core_seconds")
+    )
     return {
         "trajectories": count,
         "sharing": sharing(results.get("trees", [])),
@@ -116,14 +128,20 @@ def summary(results: dict[str, list[dict[str, Any]]], count: int, asked: argpars
         "threads": asked.threads,
         "bfloat16": asked.bfloat16,
         "rounds": asked.rounds,
+        "each": asked.each,
         "examples_per_second": {name: round(speed, 4) for name, speed in speeds.items()},
-        "times_faster": {
-            f"trees / {name}": round(speeds["trees"] / speed, 2)
-            for name, speed in speeds.items()
-            if name != "trees" and "trees" in speeds
-        },
+        "examples_per_core_second": {name: round(speed, 4) for name, speed in cores.items()},
+        "times_faster": over(speeds),
+        "times_faster_by_core": over(cores),
+        "peak_gib": {name: max(found["peak_gib"] for found in runs) for name, runs in results.items()},
         "runs": results,
     }
+
+
+def over(speeds: dict[str, float]) -> dict[str, float]:
+    """How many times as fast trees are as each of the others."""
+    others = [name for name in speeds if name != "trees" and "trees" in speeds]
+    return {f"trees / {name}": round(speeds["trees"] / speeds[name], 2) for name in others}
 
 
 def sharing(runs: list[dict[str, Any]]) -> float | None:

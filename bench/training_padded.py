@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ def main(backbone: str, rows: str, options: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     model = AutoModelForTokenClassification.from_pretrained(backbone, num_labels=2, dtype=torch.float32).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     data = [encode(json.loads(line), tokenizer) for line in Path(rows).read_text("utf-8").splitlines()]
     random.Random(asked["seed"]).shuffle(data)
     total = processed = steps = 0
@@ -35,12 +36,15 @@ def main(backbone: str, rows: str, options: str) -> None:
         optimizer.step()
         optimizer.zero_grad()
         total, processed, steps = total + loss.item(), processed + ids.numel(), steps + 1
+    seconds, core = time.perf_counter() - started, time.process_time() - worked
     found = {
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(seconds, 3),
+        "core_seconds": round(core, 3),
         "examples": len(data),
         "steps": steps,
         "tokens": {"processed": processed, "separate": sum(len(ids) for ids, _ in data)},
         "loss": round(total / steps, 4),
+        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "threads": torch.get_num_threads(),
     }
     print(json.dumps(found))

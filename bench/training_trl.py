@@ -1,12 +1,14 @@
 """One epoch with TRL 1.12's PRMTrainer, in an environment of its own: `python training_trl.py BACKBONE ROWS OPTIONS`.
 
-TRL's defaults but for gradient checkpointing (off: it costs a third), truncation (none) and reporting (none).
+TRL's defaults but for gradient checkpointing (off: it costs a third), truncation (none), reporting (none) and, where
+OPTIONS has `lr`, the learning rate. With `parts` a batch is computed in so many parts, with `save` the model is left there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -28,7 +30,9 @@ def main(backbone: str, rows: str, options: str) -> None:
         config = PRMConfig(
             output_dir=folder,
             num_train_epochs=1,
-            per_device_train_batch_size=asked["batch"],
+            **({"learning_rate": asked["lr"]} if "lr" in asked else {}),
+            per_device_train_batch_size=asked["batch"] // asked.get("parts", 1),
+            gradient_accumulation_steps=asked.get("parts", 1),
             max_length=None,
             gradient_checkpointing=False,
             bf16=asked["bfloat16"],
@@ -38,15 +42,19 @@ def main(backbone: str, rows: str, options: str) -> None:
             disable_tqdm=True,
             seed=asked["seed"],
         )
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         trainer = PRMTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=data)
         result = trainer.train()
-        seconds = time.perf_counter() - started
+        seconds, core = time.perf_counter() - started, time.process_time() - worked
+        if "save" in asked:
+            trainer.save_model(asked["save"])
     found = {
         "seconds": round(seconds, 3),
+        "core_seconds": round(core, 3),
         "examples": len(data),
         "steps": result.global_step,
         "loss": round(result.training_loss, 4),
+        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "threads": torch.get_num_threads(),
     }
     print(json.dumps(found))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging
 
@@ -29,6 +30,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 FINGERPRINT_VALUES = 64
 """Numbers of each weight tensor that enter `fingerprint`: enough to see any training step, cheap for large models."""
+
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+"""Files by which weights that are pickled, and tokenizers, are known."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,12 @@ def _smollm2() -> Backbone:
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a backbone (a transformers `PreTrainedTokenizerBase`)."""
     backbone = locate(name)
+    folder = Path(backbone.source)
+    if folder.is_dir() and backbone.gguf_file is None and not _has(folder, *_TOKENIZERS):
+        raise CheckpointError(
+            f"{name}: found no tokenizer in the folder, expected tokenizer.json or what it is made of; put the tokenizer "
+            "that the model was trained with beside it (tokenizer.save_pretrained)"
+        )
     auto = tokenizer_class(Path(backbone.source))
     return _attempt(backbone, lambda: auto.from_pretrained(backbone.source, **backbone.options()))
 
@@ -119,13 +131,28 @@ def load_model(
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r}; expected one of {', '.join(DTYPES)}")
     backbone = locate(name)
-    model = _attempt(
-        backbone,
-        lambda: auto_class.from_pretrained(backbone.source, dtype=DTYPES[dtype], **backbone.options(), **options),
-    )
+    options = {**_safely(backbone), **backbone.options(), **options}
+    model = _attempt(backbone, lambda: auto_class.from_pretrained(backbone.source, dtype=DTYPES[dtype], **options))
     if backbone.gguf_file is not None:
         _forget_quantization(model)
     return model.to(device_for(device)).eval()
+
+
+def _safely(backbone: Backbone) -> dict[str, Any]:
+    """What keeps pickles shut, which could run code; CheckpointError for a folder whose weights are nothing else."""
+    if backbone.gguf_file is not None:
+        return {}
+    folder = Path(backbone.source)
+    if folder.is_dir() and _has(folder, *_PICKLES) and not _has(folder, "*.safetensors"):
+        raise CheckpointError(
+            f"{backbone.name}: found pickled weights only, expected safetensors, as a pickle can run any code when it is "
+            "opened; if you trust it, load it with transformers and save it again (model.save_pretrained)"
+        )
+    return {"use_safetensors": True}
+
+
+def _has(folder: Path, *patterns: str) -> bool:
+    return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
 
 
 def load_policy_backbone(name: str, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
@@ -198,7 +225,7 @@ def _attempt(backbone: Backbone, load: Any) -> Any:
     try:
         with quietly():
             return load()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{backbone.name}: transformers can't load it ({reason}); "

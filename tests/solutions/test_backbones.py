@@ -128,6 +128,14 @@ def test_what_is_no_model_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="can't load"):
         load_model(str(tmp_path))
+    with pytest.raises(CheckpointError, match="found no tokenizer in the folder"):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(CheckpointError, match="found pickled weights only, expected safetensors"):
+        load_model(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match="can't load"):
+        load_model(str(tmp_path))
     for wrong in ("", "  "):
         with pytest.raises(ConfigError, match="empty"):
             locate(wrong)

@@ -30,8 +30,10 @@ def test_other_work_and_other_processes_are_refused(tmp_path: Path) -> None:
     """A ledger goes on with its own work alone, for one process at a time, and a file that is no ledger is said to be."""
     path = ledger_path(tmp_path / "labels.jsonl")
     assert path == tmp_path / "labels.jsonl.ledger"
-    with Ledger(path, {"seed": 1, "k": 8}), pytest.raises(ConfigError, match="another process"):
-        Ledger(path, {"seed": 1, "k": 8})
+    with Ledger(path, {"seed": 1, "k": 8}) as ledger:
+        ledger.record(0, "done")
+        with pytest.raises(ConfigError, match="another process"):
+            Ledger(path, {"seed": 1, "k": 8})
     with pytest.raises(ConfigError, match="k = 8, and this run has 9"):
         Ledger(path, {"seed": 1, "k": 9})
     with pytest.raises(ConfigError, match="seed = 1, and this run has nothing"):
@@ -39,3 +41,13 @@ def test_other_work_and_other_processes_are_refused(tmp_path: Path) -> None:
     path.write_text("a" * 5000)
     with pytest.raises(InputError, match="no ledger"):
         Ledger(path, {"seed": 1})
+
+
+def test_a_ledger_in_which_nothing_is_done_is_anybodys(tmp_path: Path) -> None:
+    """A run that failed before its first unit bars nobody; the first unit makes the ledger its own."""
+    path = tmp_path / "work.ledger"
+    Ledger(path, {"policy": "a misspelt one"}).close()
+    with Ledger(path, {"policy": "the right one"}) as ledger:
+        ledger.record(0, "done")
+    with pytest.raises(ConfigError, match="the right one"):
+        Ledger(path, {"policy": "a misspelt one"})

@@ -82,10 +82,12 @@ def test_unfinished_work_is_never_mixed_with_other_work(tmp_path: Path) -> None:
     out = tmp_path / "solutions.jsonl"
 
     def stopped(prefix: Prefix, draw: int, seed: int) -> str:
-        raise KeyboardInterrupt
+        if prefix.problem_id != PROBLEMS[0].id:
+            raise KeyboardInterrupt
+        return "Answer: 7"
 
-    def sample(policy: ScriptedPolicy, problems: list[Problem], **config: int) -> None:
-        sample_stage(SampleConfig(**config), policy, problems, exact_verifier, out, quiet=True)  # type: ignore[arg-type]
+    def sample(policy: ScriptedPolicy, problems: list[Problem], n: int, seed: int = 0) -> None:
+        sample_stage(SampleConfig(n=n, seed=seed, batch=2), policy, problems, exact_verifier, out, quiet=True)
 
     policy = ScriptedPolicy(stopped)
     with pytest.raises(KeyboardInterrupt):

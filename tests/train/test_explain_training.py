@@ -55,6 +55,8 @@ def test_it_says_what_the_training_then_reports(backbone: Path, data: tuple[str,
     assert told["optimizer"]["steps"] == report["steps"]
     assert told["tokens"]["epoch"] == report["tokens"]["processed"]
     assert told["tokens"]["distinct"] == report["tokens"]["distinct"]
+    assert told["tokens"]["sharing"] == report["tokens"]["separate"] / report["tokens"]["distinct"] > 1
+    assert told["seconds"] == told["flops"] / told["flops_per_second"] > 0
     assert told["constant_loss"] == report["constant_loss"]
     card = json.loads((tmp_path / "m" / "gradatim.json").read_text())
     assert card["recipe"]["labels"]["weights"] == told["weights"]
@@ -112,7 +114,17 @@ def test_the_command_prints_it_and_trains_nothing(backbone: Path, data: tuple[st
     shown, machine = (CliRunner().invoke(app, [*arguments, *more]) for more in ([], ["--json"]))
 
     assert shown.exit_code == machine.exit_code == 0
-    for part in ("15 of 15 used", "effective evidence", "distinct", "steps of the optimiser", "against", "1-2", "GiB"):
+    for part in (
+        "15 of 15 used",
+        "effective evidence",
+        "distinct",
+        "steps of the optimiser",
+        "against",
+        "1-2",
+        "GiB",
+        "times as many",
+        "a second",
+    ):
         assert part in shown.output
     assert json.loads(machine.stdout)["objective"] == "logistic"
     assert not (tmp_path / "m").exists()

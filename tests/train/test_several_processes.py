@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 
 from gradatim.errors import ConfigError
 from gradatim.train.config import FitConfig, TrainConfig
+from gradatim.train.folder import STATE_FOLDER
 from gradatim.train.lessons import Lesson
 from gradatim.train.materials import from_labelled
-from gradatim.train.stage import STATE_FOLDER, train
+from gradatim.train.stage import train
 from gradatim.train.targets import Evidence, TargetConfig
 from gradatim.train.workers import Workers, divided, workers_for
 from gradatim.trees import chains

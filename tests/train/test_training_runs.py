@@ -24,10 +24,11 @@ from gradatim.models import checkpoint
 from gradatim.models.model import RewardModel
 from gradatim.score.engine import ModelScorer
 from gradatim.train.config import FitConfig, TrainConfig
+from gradatim.train.folder import STATE_FOLDER
 from gradatim.train.materials import from_labelled, from_pairs, from_solutions
 from gradatim.train.prepare import prepare
 from gradatim.train.split import held_out_problems, problems_of
-from gradatim.train.stage import STATE_FOLDER, train, train_stage
+from gradatim.train.stage import train, train_stage
 from gradatim.train.targets import TargetConfig
 
 FAST = FitConfig(epochs=25, lr=3e-3, batch_tokens=120, block_tokens=200, patience=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from gradatim import runs
@@ -35,4 +36,6 @@ def train_command(config: TrainConfig, flags: ExplainFlags, *, as_json: bool, qu
     if not workers.is_main:
         return
     shown = "\n".join(f"{name}: {value}" for name, value in runs.plain(result).items() if not isinstance(value, list))
+    for note in result["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     show(result, as_json, shown)

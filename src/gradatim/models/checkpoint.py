@@ -7,6 +7,8 @@ there is `gradatim.unfinished`, or what is left of one could be taken for a publ
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -48,13 +50,25 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
     weights = module.state_dict()
     if dtype is not None:
         weights = {name: value.to(_dtype(dtype)) for name, value in weights.items()}
-    with backbones.quietly():
+    with backbones.quietly(), writing(folder):
         module.save_pretrained(folder, state_dict=weights)
         model.encoder.tokenizer.save_pretrained(folder)
     card["weights"] = {path.name: records.digest(path) for path in sorted(folder.glob("*.safetensors"))}
     runs.atomic_write(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     (folder / UNFINISHED).unlink()
     return folder
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What the system says of a failed write (a full disk, for one) as the OSError that safetensors keeps in its words."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
 
 
 def load(source: str | Path, *, device: str = "auto", dtype: str = "float32") -> RewardModel:

@@ -21,6 +21,7 @@ from gradatim.train.loop import batches, block_size, processed_tokens
 from gradatim.train.materials import Materials
 from gradatim.train.prepare import Prepared, prepare
 from gradatim.train.sources import read_materials
+from gradatim.train.speed import products_per_second
 from gradatim.train.weights import Cell
 
 
@@ -92,15 +93,23 @@ def told(found: dict[str, Any], aligned: Callable[[str, list[dict[str, Any]]], s
         *(aligned(f"\n{name}", found[name]) for name in ("classes", "steps", "sources") if found[name]),
         f"\neffective evidence: {found['effective_evidence']:.6g}; logit shift {found['logit_shift']:.4f}",
         f"loss of the best constant: {found['constant_loss']:.4f}",
-        f"tokens: {tokens['distinct']} distinct, {tokens['separate']} as separate sequences; an epoch computes "
-        f"{tokens['epoch']}, padding included",
+        f"tokens: {tokens['distinct']} distinct, {tokens['separate']} as separate sequences ({tokens['sharing']:.1f} times as "
+        f"many); an epoch computes {tokens['epoch']}, padding included",
         f"steps of the optimiser: {cost['steps']} in {cost['epochs']} epochs, learning rate {cost['lr']:g}",
         f"weights: {found['parameters']['all']} of which {found['parameters']['trained']} are trained",
         f"memory: {found['memory_bytes'] / 2**30:.2f} GiB for weights, gradients and optimiser, beside the activations of "
         f"{cost['block_tokens']} tokens",
-        f"computation: about {found['flops']:.2g} floating-point operations",
+        f"computation: about {found['flops']:.2g} floating-point operations; at {found['flops_per_second']:.2g} a second, as "
+        f"measured here just now, {_span(found['seconds'])} and more",
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def _span(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _classes(config: TrainConfig, prepared: Prepared) -> list[dict[str, Any]]:
@@ -157,9 +166,15 @@ def _cost(config: TrainConfig, prepared: Prepared, module: nn.Module) -> dict[st
     copies = 4 * total + trained * (4 + 8 + (4 if prepared.held_out else 0))
     # A product with a weight costs 2 operations forwards and 4 backwards; what is frozen is run once, forwards.
     again = computed if config.lora_rank else min(trained, computed)
-    flops = 2 * (computed - again) + 6 * again * config.fit.epochs
+    flops = float(epoch * (2 * (computed - again) + 6 * again * config.fit.epochs))
+    speed = _speed(config, whole, size)
     return {
-        "tokens": {"distinct": prepared.distinct_tokens, "separate": prepared.separate_tokens, "epoch": epoch},
+        "tokens": {
+            "distinct": prepared.distinct_tokens,
+            "separate": prepared.separate_tokens,
+            "sharing": prepared.separate_tokens / prepared.distinct_tokens,
+            "epoch": epoch,
+        },
         "optimizer": {
             "steps": len(steps) * config.fit.epochs,
             "epochs": config.fit.epochs,
@@ -168,8 +183,18 @@ def _cost(config: TrainConfig, prepared: Prepared, module: nn.Module) -> dict[st
         },
         "parameters": {"all": total, "trained": trained},
         "memory_bytes": copies,
-        "flops": float(flops * epoch),
+        "flops": flops,
+        "flops_per_second": speed,
+        "seconds": flops / speed,
     }
+
+
+def _speed(config: TrainConfig, whole: nn.Module, rows: int) -> float:
+    shape: Any = whole.config
+    width = int(shape.hidden_size)
+    inner = int(getattr(shape, "intermediate_size", None) or 4 * width)
+    device = backbones.device_for(config.device)
+    return products_per_second(rows, width, inner, device=device, bfloat16=config.fit.bfloat16)
 
 
 def _parameters(config: TrainConfig, whole: nn.Module) -> tuple[int, int, int]:

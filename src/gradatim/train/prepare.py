@@ -17,7 +17,7 @@ from gradatim.errors import InputError
 from gradatim.models.encoding import StepEncoder
 from gradatim.models.forward import tree_depth
 from gradatim.train.config import TrainConfig
-from gradatim.train.goals import Goal
+from gradatim.train.goals import POINTWISE, Goal
 from gradatim.train.items import Item, items_of
 from gradatim.train.lessons import Grower, Lesson, Match, Tokens, from_evidence
 from gradatim.train.loop import block_size
@@ -90,7 +90,9 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
     longest, depth = max(map(len, sequences)), tree_depth(model.module)
     size = block_size(model.module, config.fit)
     grow: Grower = partial(trees.build, budget=size) if longest <= depth else trees.chains
-    note = f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}"
+    notes = _one_sided(config, evidence)
+    if longest > depth:
+        notes.append(f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}")
     lessons = _lessons(config, trained, weights, grow, size)
     held_out = _lessons(config, [item for item in items if item.problem in apart], weights, grow, size)
     return Prepared(
@@ -107,7 +109,19 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
         weights=weights,
         rows=Counter(cell_of(item, config) for item in trained),
         evidence=evidence,
-        notes=() if longest <= depth else (note,),
+        notes=tuple(notes),
+    )
+
+
+def _one_sided(config: TrainConfig, evidence: Mapping[Cell, Evidence]) -> list[str]:
+    """Says so where there is nothing to tell apart: such a training learns a constant."""
+    if config.objective not in (*POINTWISE, "implicit-ce"):
+        return []
+    good, bad = (sum(owed[side] for owed in evidence.values()) for side in (0, 1))
+    return (
+        []
+        if good and bad
+        else [f"all evidence to train on is {'against' if bad else 'for'}: nothing is to be told apart"]
     )
 
 

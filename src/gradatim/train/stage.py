@@ -14,14 +14,15 @@ from typing import Any
 
 from gradatim import backbones, runs
 from gradatim.errors import ConfigError
-from gradatim.models import checkpoint
 from gradatim.models.forward import body_of
 from gradatim.models.implicit import ImplicitModel
 from gradatim.models.layers import cut_below
 from gradatim.models.model import Recipe
 from gradatim.train import trained
+from gradatim.train.card import write_card
 from gradatim.train.config import TrainConfig
 from gradatim.train.features import Read, cached
+from gradatim.train.folder import REPORT, STATE_FOLDER, claim, ended
 from gradatim.train.goals import IMPLICIT
 from gradatim.train.implicit import log_ratios
 from gradatim.train.loop import Fitted, Track, block_size, fit, forward
@@ -35,12 +36,6 @@ from gradatim.train.tracking import tracked
 from gradatim.train.trained import Trained
 from gradatim.train.upper import from_states
 from gradatim.train.workers import Workers, workers_for
-
-STATE_FOLDER = ".training"
-"""Folder, inside the model's, of what a training needs to go on after a stop; removed when it has ended."""
-
-REPORT = "training.json"
-"""File beside the weights that says how the training went."""
 
 
 def train_stage(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -75,12 +70,14 @@ def train(
             "weights are spread over processes only where all of them are trained, or LoRA updates, with a head; "
             "start the processes without FSDP"
         )
+    out = Path(config.out) if config.out else None
+    if out is not None:
+        claim(out)
     if model is None:
         model = trained.fresh(config, "cpu" if workers.spread else workers.device)
     prepared = prepare(config, materials, model)
     key = _key(config, prepared, model)
-    out = Path(config.out) if config.out else None
-    if out is not None and (report := _ended(out, key)) is not None:
+    if out is not None and (report := ended(out, key)) is not None:
         return trained.load(out, str(model.device)), report
     with tracked(config, out) as track:
         fitted = _fit(config, prepared, model, workers, track, key, quiet)
@@ -90,6 +87,7 @@ def train(
     model = replace(model, recipe=_recipe(config, materials, prepared, data or {}, report))
     if out is not None and workers.is_main:
         trained.save(model, out)
+        write_card(config, materials, data or {}, report)
         runs.atomic_write(out / REPORT, json.dumps({"key": key, "report": report}, indent=1) + "\n")
         rmtree(out / STATE_FOLDER, ignore_errors=True)
     workers.wait()
@@ -217,20 +215,3 @@ def _key(config: TrainConfig, prepared: Prepared, model: Trained) -> str:
         backbones.fingerprint(model.module),
     )
     return blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()
-
-
-def _ended(out: Path, key: str) -> dict[str, Any] | None:
-    """The report of this same training if the folder holds its model; None if the folder holds no model."""
-    if not (out / checkpoint.CARD).exists() and not (out / REPORT).exists():
-        return None
-    try:
-        found = json.loads((out / REPORT).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        found = {}
-    if not isinstance(found, dict) or found.get("key") != key:
-        raise ConfigError(
-            f"{out} holds a model that was trained otherwise (other data, settings or backbone); "
-            "choose another folder, or remove it"
-        )
-    report: dict[str, Any] = found["report"]
-    return report

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -73,21 +74,30 @@ def write_state(
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".fresh")
-    with fresh.open("wb") as file:
-        torch.save({"key": key, "weights": weights, "optimizer": learnt, "position": at}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with fresh.open("wb") as file:
+            torch.save({"key": key, "weights": weights, "optimizer": learnt, "position": at}, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        fresh.unlink(missing_ok=True)  # on a full disk it takes what the old state, which is kept, leaves
+        raise
     fresh.replace(path)
 
 
 def read_state(path: Path, key: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
     """Put a saved state into module and optimiser and give its position; the beginning where there is no file.
 
-    ConfigError if the state belongs to a training with another key.
+    ConfigError if the state belongs to a training with another key, CheckpointError if it can't be read.
     """
     if not path.exists():
         return Position()
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: no state of a training ({type(error).__name__}); remove it to start again"
+        ) from error
     if state["key"] != key:
         raise ConfigError(
             f"{path} is the state of another training (other data, settings or backbone); "

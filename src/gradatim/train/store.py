@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from errno import ENOSPC
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gradatim.errors import ConfigError
 from gradatim.progress import progress
 from gradatim.train.lessons import Lesson
 from gradatim.train.workers import Workers
@@ -46,13 +49,25 @@ class Store:
 
 @contextmanager
 def opened(path: Path | None) -> Iterator[Store]:
-    """A store in this file; without one, in a file of the system's that is gone afterwards."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path or "", timeout=60, isolation_level=None)) as file:
-        file.execute("PRAGMA journal_mode=WAL")
-        file.execute("CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
-        yield Store(file, shared=path is not None)
+    """A store in this file; without one, in a file of the system's that is gone afterwards.
+
+    ConfigError if the file is none, OSError if the disk is full.
+    """
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path or "", timeout=60, isolation_level=None)) as file:
+            file.execute("PRAGMA journal_mode=WAL")
+            file.execute(
+                "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID"
+            )
+            yield Store(file, shared=path is not None)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise OSError(ENOSPC, os.strerror(ENOSPC), str(path or "")) from error
+        raise ConfigError(
+            f"features={str(path or '')!r}: {error}; expected a file that a training with features= wrote, or a new name"
+        ) from error
 
 
 def fill(

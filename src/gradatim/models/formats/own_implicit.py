@@ -67,7 +67,7 @@ def save(model: ImplicitModel, folder: Path) -> Path:
     config: Any = module.config
     setattr(config, OWN, json.loads(json.dumps(told)))
     setattr(config, CONVERTED, "implicit")
-    with backbones.quietly():
+    with backbones.quietly(), checkpoint.writing(folder):
         module.save_pretrained(folder)  # type: ignore[operator]
         own.tokenizer.save_pretrained(folder)
     (folder / checkpoint.UNFINISHED).unlink()

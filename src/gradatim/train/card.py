@@ -1,0 +1,159 @@
+"""The README.md beside a trained model: what it can do, what nobody has shown that it can, and how to make it again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from gradatim import runs
+from gradatim.train.config import TrainConfig
+from gradatim.train.goals import IMPLICIT
+from gradatim.train.materials import Materials
+
+README = "README.md"
+"""The card's file, as model hubs show it."""
+
+_HEAD = """---
+library_name: transformers
+tags:
+- reward-model
+- {tag}
+---
+"""
+
+
+def write_card(config: TrainConfig, materials: Materials, data: Mapping[str, str], report: Mapping[str, Any]) -> None:
+    """Write the card into `config.out`, unless somebody has written one there."""
+    path = Path(config.out) / README
+    if not path.exists():
+        runs.atomic_write(path, card(config, materials, data, report))
+
+
+def card(config: TrainConfig, materials: Materials, data: Mapping[str, str], report: Mapping[str, Any]) -> str:
+    """Markdown in which all names and paths stand in code: none of them can become markup."""
+    rows, problems, tokens = report["rows"], report["problems"], report["tokens"]
+    kind = {
+        "prm": "A process reward model: a score for each step.",
+        "orm": "An outcome reward model: a score a solution.",
+    }
+    sections = [
+        _HEAD.format(tag="process-reward-model" if config.kind == "prm" else "outcome-reward-model"),
+        f"# A reward model by `gradatim train`\n\n{kind[config.kind]} {_meaning(config, materials)}\n",
+        "## What it learnt from\n",
+        *(f"- {line}" for line in _learnt(config, materials, rows, problems, tokens)),
+        "\n## What it can do\n",
+        _reached(config, report),
+        "\n## What it can't do, or nobody has measured\n",
+        *(f"- {line}" for line in _limits(config, report)),
+        "\n## Use it\n",
+        _code(shlex.join(["gradatim", "score", "solutions.jsonl", "--model", config.out])),
+        "\n## Make it again\n",
+        _code(
+            "\n".join(
+                [command_line(config), *(f"# {_line(source)}  digest {digest}" for source, digest in data.items())]
+            )
+        ),
+    ]
+    return "\n".join(sections) + "\n"
+
+
+def command_line(config: TrainConfig) -> str:
+    """The command that trains the same, without the settings that are as they always are."""
+    return shlex.join(["gradatim", "train", *_flags(config)])
+
+
+def _flags(config: Any) -> Iterator[str]:
+    usual = type(config)()
+    for field in fields(config):
+        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
+        if is_dataclass(value):
+            yield from _flags(value)
+        elif value == getattr(usual, field.name):
+            continue
+        elif isinstance(value, bool):
+            yield flag if value else flag.replace("--", "--no-", 1)
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                yield from (flag, str(one))
+
+
+def _meaning(config: TrainConfig, materials: Materials) -> str:
+    if config.objective in IMPLICIT:
+        return (
+            "It reads steps from a language model's log-ratio to the one that it started from; nobody labelled steps."
+        )
+    if config.objective not in ("logistic", "mse"):
+        return f"Its scores rank (objective {config.objective}); they are no probabilities."
+    if config.kind == "orm":
+        return "A score is meant as the probability that the answer is right."
+    if any(by.startswith("rollouts") for by in materials.labelled_by):
+        return (
+            "A score is meant as the chance that the policy which labelled would reach the right answer from there: a wrong "
+            "step from which it recovers may score high."
+        )
+    return "A score is meant as the probability that the step is right, in the eyes of those who labelled."
+
+
+def _learnt(
+    config: TrainConfig,
+    materials: Materials,
+    rows: Mapping[str, Any],
+    problems: Mapping[str, int],
+    tokens: Mapping[str, int],
+) -> Iterator[str]:
+    yield f"language model to start from: {_inline(config.backbone)}"
+    yield f"labels: {', '.join(map(_inline, materials.labelled_by)) or 'none'}"
+    yield f"{rows['used']} of {rows['read']} rows, of {problems['trained']} problems ({problems['held_out']} more kept apart)"
+    yield from (f"left out: {count} x {_inline(reason)}" for reason, count in rows["dropped"].items())
+    yield f"{tokens['distinct']} distinct tokens ({tokens['separate']} if each solution is counted alone)"
+
+
+def _reached(config: TrainConfig, report: Mapping[str, Any]) -> str:
+    found, constant, apart = report["held_out_loss"], report["constant_loss"], report["problems"]["held_out"]
+    if found is None:
+        return (
+            "Nothing is known of it: no problems were kept apart, and it is not measured on those that it learnt from."
+        )
+    if found >= constant:
+        return (
+            f"Nothing, as far as is known: on {apart} problems kept apart its loss is {found:.4f}, no better than the "
+            f"{constant:.4f} of the best constant score. Do not choose or judge by it."
+        )
+    return (
+        f"On {apart} problems kept apart, which also chose among its checks, its loss is {found:.4f}; that of the best constant "
+        f"score is {constant:.4f}."
+    )
+
+
+def _limits(config: TrainConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        "Whether it finds first errors, chooses better than a majority, or beats rules that only count steps: measure it "
+        "with `gradatim evaluate`, on data like yours."
+    )
+    if config.objective in ("logistic", "mse"):
+        yield "Whether its probabilities are right, for other authors too: `gradatim calibrate`."
+    if config.kind == "prm" and config.targets.mask_after_error and not config.learns_outcomes:
+        yield "Steps after a first wrong one were not learnt from: their scores mean nothing."
+    if config.max_length is not None:
+        yield f"It never saw a solution of more than {config.max_length} tokens."
+    yield "Optimising against it (best of very many, reinforcement learning) finds what it is wrong about."
+    yield from map(_inline, report["notes"])
+
+
+def _inline(text: str) -> str:
+    return f"`{_line(text).replace('`', chr(39))}`"
+
+
+def _line(text: str) -> str:
+    """A text that is sure to stay on its line."""
+    return text if text.isprintable() else json.dumps(text)
+
+
+def _code(text: str) -> str:
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}sh\n{text}\n{fence}"

@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("what", choices=["speed", "compute"])
     parser.add_argument("--policy", default="lab")
     parser.add_argument("--model", default="lab")
-    parser.add_argument("--source", default="lab:test", help="problems, without their number")
+    parser.add_argument("--source", default="lab:test", help="problems; in the lab without their number")
     parser.add_argument("--problems", type=int, help="2 for speed, 160 (a quarter of an hour of one core) for compute")
     parser.add_argument("--splitter", default="line")
     parser.add_argument("--max-new-tokens", type=int, default=256)
@@ -50,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/bench-search"), help="folder of the comparison")
     asked = parser.parse_args()
     asked.problems = asked.problems or (2 if asked.what == "speed" else 160)
+    asked.data = f"{asked.source}:{asked.problems}" if asked.source.startswith("lab:") else asked.source
     return asked
 
 

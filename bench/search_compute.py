@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from gradatim.solutions.settings import PolicySettings
 from gradatim.stats import best_of_curve, bootstrap, majority_curve, paired_bootstrap, weighted_majority_curve
 from gradatim.steps import SPLITTERS
 from gradatim.verify.answers import read_answer, verifier_for
+from gradatim.view.figure import write_figure
 from gradatim.view.parts import Curve, Report, Series, Table
 from gradatim.view.report import write_report
 
@@ -69,7 +70,7 @@ def opened(asked: argparse.Namespace) -> Bench:
 
 def compare(asked: argparse.Namespace) -> dict[str, Any]:
     """Run what is missing, then report on the problems for which everything is there."""
-    bench, problems = opened(asked), load_problems(f"{asked.source}:{asked.problems}")
+    bench, problems = opened(asked), load_problems(asked.data, limit=asked.problems)
     blocks = [problems[start : start + asked.block] for start in range(0, len(problems), asked.block)]
     configs = searches(asked.splitter, asked.seed, asked.block)
     done: list[dict[str, Any]] = []
@@ -227,10 +228,11 @@ def point(name: str, setting: str, right: Floats, flops: float, every: tuple[Flo
 
 
 def write(asked: argparse.Namespace, found: dict[str, Any]) -> None:
-    """result.json, and report.html with the curve."""
+    """result.json, report.html with the curve, and figure.svg with each search beside best-of-n."""
     atomic_write(asked.out / "result.json", json.dumps(plain(found), indent=1))
     names = dict.fromkeys(row["method"] for row in found["rows"])
     series = [one_series(name, [row for row in found["rows"] if row["method"] == name]) for name in names]
+    write_figure(panels({one.name: one for one in series}), asked.out / "figure.svg")
     cells = [
         (r["method"], r["setting"], r["flops"] / 1e6, Estimate(**r["accuracy"]), Estimate(**r["minus_best_of_n"]))
         for r in found["rows"]
@@ -256,6 +258,23 @@ def write(asked: argparse.Namespace, found: dict[str, Any]) -> None:
         ),
         asked.out,
     )
+
+
+def panels(series: dict[str, Series]) -> list[Curve]:
+    """A chart for what chooses from samples and one for each search, best-of-n in each."""
+    baseline = series["best of n"]
+    parts = [("Choosing from samples", [series[name] for name in ("majority", "weighted majority", "greedy")])]
+    parts += [(name[0].upper() + name[1:], [series[name]]) for name in searches("line", 0, 1)]
+    return [
+        Curve(
+            title=title,
+            x_label="MFLOPs a problem (both models)",
+            y_label="accuracy",
+            series=(replace(baseline, colour=6), *(replace(one, colour=k) for k, one in enumerate(some))),
+            log_x=True,
+        )
+        for title, some in parts
+    ]
 
 
 def one_series(name: str, rows: Sequence[dict[str, Any]]) -> Series:

@@ -61,7 +61,7 @@ Ways = dict[str, Callable[[], tuple[Policy, Scorer]]]
 
 def speed(asked: argparse.Namespace) -> dict[str, Any]:
     """Median seconds of processor time of each way, the ratios, and whether the outputs are the same."""
-    problems = load_problems(f"{asked.source}:{asked.problems}")
+    problems = load_problems(asked.data, limit=asked.problems)
     config = SearchConfig(splitter=asked.splitter, seed=asked.seed, batch=asked.block)
     seconds: dict[str, list[float]] = {}
     outputs: dict[str, list[Found]] = {}

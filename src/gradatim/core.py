@@ -140,7 +140,8 @@ class Labels:
     named policy. `rule` names the stopping rule and its settings; `bounds` are its nominal error rates. Raw human ratings
     (-1, 0, 1, None = not rated) are kept as they are: what neutral means is decided in train/targets only.
     With `optional_stopping` the outcomes decided how many were tried: rates are biased, and only the likelihood of the counts may
-    be learned from. `start` is the tally of the problem itself (no steps written), where it is known.
+    be learned from. `start` is the tally of the problem itself (no steps written), where it is known. `note` is what a person
+    wrote about the solution; nothing is learned from it.
     """
 
     solution_id: str
@@ -155,6 +156,7 @@ class Labels:
     ratings: tuple[int | None, ...] | None = None
     optional_stopping: bool = False
     start: Tally = Tally()
+    note: str = ""
 
 
 Reduction = Literal["min", "prod", "mean", "last", "gmean", "max", "softmin", "weighted", "sum", "outcome"]
@@ -167,7 +169,8 @@ class Score:
 
     `steps` has one entry a step of the prefix (NaN for observations) from a process model, none from an outcome model;
     `logits` are kept where the backend has them. `calibrated` names the map that made these numbers probabilities, and of
-    what; empty: they are as the model gave them. `prefix` is what was scored, for showing it.
+    what; empty: they are as the model gave them. `checkpoint` is a digest of the model behind the name `by`, which another
+    model may bear too; empty where it is not known. `prefix` is what was scored, for showing it.
     """
 
     value: float
@@ -176,6 +179,7 @@ class Score:
     reduction: Reduction = "outcome"
     by: str
     calibrated: str = ""
+    checkpoint: str = ""
     prefix: Prefix | None = field(default=None, repr=False, compare=False)
 
     def first_error(self, threshold: float = 0.5) -> int | None:

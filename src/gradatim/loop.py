@@ -18,10 +18,9 @@ from gradatim.evaluate.lab_pool import Pool
 from gradatim.evaluate.loop_report import Ranking, loop_report
 from gradatim.labels.rollouts import label_stage
 from gradatim.labels.rules import LabelConfig
-from gradatim.models import checkpoint
 from gradatim.problems import lab
 from gradatim.progress import progress
-from gradatim.score.engine import ModelScorer
+from gradatim.score.engine import load
 from gradatim.solutions.ledger import ledger_path
 from gradatim.solutions.local.policy import LocalPolicy, load_policy
 from gradatim.solutions.sample import SampleConfig
@@ -158,7 +157,7 @@ def _score(run: runs.Run, kind: Kind, seed: int, quiet: bool) -> None:
 
     def work() -> dict[str, Any]:
         solutions = records.read_solutions(pool)
-        scorer = ModelScorer(checkpoint.load(model, device="cpu"))
+        scorer = load(model, device="cpu")
         with progress(f"score {kind} {seed}", len(solutions), "solutions", quiet=quiet) as shown:
             scores = scorer.score([solution.prefix for solution in solutions], shown=shown)
         records.write_scores(out, [(s.id, score) for s, score in zip(solutions, scores, strict=True)])

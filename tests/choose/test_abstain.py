@@ -12,6 +12,8 @@ from pool_files import pool_rows, score_rows, write
 
 from gradatim.choose.abstain import AbstainConfig, abstain_stage, read_rule
 from gradatim.errors import ConfigError, InputError
+from gradatim.problems.pool_scores import read_pool_scores
+from gradatim.problems.pools import read_pool
 
 
 def abstain(**settings: Any) -> dict[str, Any]:
@@ -97,3 +99,23 @@ def test_a_rule_is_for_what_it_was_set_on(tmp_path: Path) -> None:
     write(tmp_path / "rule.json", [{"schema": "gradatim.abstention/1", "chooser": "majority", "threshold": None}])
     with pytest.raises(InputError, match="threshold"):
         abstain(pool=pool, rule=str(tmp_path / "rule.json"))
+
+
+def test_a_rule_to_answer_keeps_to_its_checkpoint(tmp_path: Path) -> None:
+    """The same for abstention; and a pool's scores by two checkpoints of one name are no scores by one scorer."""
+    rows = pool_rows({f"p{p}": [("1", True), ("2", False)] for p in range(6)})
+    pool = write(tmp_path / "pool.jsonl", rows)
+    scores = score_rows(rows, [(1.0, 0.9), (1.0, 0.1)] * 6)
+    files = {}
+    for name in ("aaaa", "bbbb"):
+        files[name] = write(tmp_path / f"{name}.jsonl", [{**row, "checkpoint": name} for row in scores])
+    asked: dict[str, Any] = {"pool": pool, "chooser": "best_of_n", "reduction": "last"}
+    abstain_stage(AbstainConfig(**asked, scores=files["aaaa"], resplits=2, out=str(tmp_path / "rule.json")))
+
+    applied = {**asked, "rule": str(tmp_path / "rule.json")}
+    assert abstain_stage(AbstainConfig(**applied, scores=files["aaaa"]))["notes"] == []
+    with pytest.raises(ConfigError, match=r"a rule .* checkpoint aaaa.* checkpoint bbbb"):
+        abstain_stage(AbstainConfig(**applied, scores=files["bbbb"]))
+    half = [{**row, "checkpoint": "aaaa" if row["problem_id"] < "p3" else "bbbb"} for row in scores]
+    with pytest.raises(InputError, match=r"checkpoint bbbb, but in .* by checkpoint aaaa"):
+        read_pool_scores(read_pool(pool), [write(tmp_path / "half.jsonl", half)])

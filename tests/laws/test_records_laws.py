@@ -60,6 +60,7 @@ def labels(draw: st.DrawFn) -> Labels:
         bounds=draw(st.none() | st.tuples(rates, rates)),
         ratings=draw(st.none() | st.tuples(*[rating] * len(counts))),
         start=draw(tallies),
+        note=draw(anything),
     )
 
 

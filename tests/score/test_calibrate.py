@@ -187,7 +187,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
 class Constant:
     """A scorer that gives every step .9."""
 
-    name, threshold, stats = "m", 0.9, Stats(tokens_processed=7)
+    name, checkpoint, threshold, stats = "m", "", 0.9, Stats(tokens_processed=7)
 
     def refused(self, prefixes: Sequence[Prefix]) -> list[InputError | None]:
         return [None] * len(prefixes)

@@ -27,10 +27,11 @@ from gradatim import records, stats
 from gradatim.choose.choosers import Choice, Same, best_of_n, group_answers, majority, weighted_majority
 from gradatim.choose.measure import Method, reduced, usable
 from gradatim.choose.stage import sameness
-from gradatim.core import REDUCTIONS, Reduction
+from gradatim.core import REDUCTIONS, Reduction, Score
 from gradatim.errors import ConfigError, InputError
 from gradatim.problems.pool_scores import read_pool_scores
 from gradatim.problems.pools import Pool, PoolProblem, read_pool
+from gradatim.score.signature import same_model
 
 Floats = NDArray[np.float64]
 By = Literal["majority", "weighted_majority", "best_of_n"]
@@ -89,6 +90,8 @@ class AbstainRule:
     chooser: By
     scorer: str
     """Whose scores the chooser takes; empty for majority."""
+    checkpoint: str = ""
+    """The model behind that name; empty where the scores that it was set on did not say."""
     reduction: Reduction | None
     calibrated: str
     risk: float
@@ -122,7 +125,7 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
     """
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
-    method, calibrated = None, ""
+    method, first = None, None
     if config.scores is not None:
         pool, scored = read_pool_scores(pool, [config.scores], skip_bad=config.skip_bad, drops=drops)
         if len(scored) != 1:
@@ -130,7 +133,7 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
             raise InputError(f"scores by {names}", expected="one scorer", file=config.scores)
         how = config.reduction or scored[0].reduction or "min"
         usable(scored[0], [how])
-        method, calibrated = reduced(scored[0], how), scored[0].scores[0][0].calibrated
+        method, first = reduced(scored[0], how), scored[0].scores[0][0]
     with sameness(config.same_answer) as same:
         taken = [_taken(problem, p, config.chooser, method, same) for p, problem in enumerate(pool.problems)]
     if config.promise == "sure" and any(not (0 <= one.confidence <= 1) for one in taken if one.choice):
@@ -138,7 +141,7 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
             "a sure promise needs confidences from 0 to 1: calibrate the values (gradatim calibrate --pool)"
         )
     if config.rule is not None:
-        return _applied(config, pool, taken, method, calibrated, drops)
+        return _applied(config, pool, taken, method, first, drops)
     bare = sum(not problem.has_gold for problem in pool.problems)
     if bare or len(taken) < 2:
         there = f"{len(taken)} problems, {bare} of them without verdicts"
@@ -146,8 +149,9 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
     rule = AbstainRule(
         chooser=config.chooser,
         scorer=method.scorer if method else "",
+        checkpoint=first.checkpoint if first else "",
         reduction=method.reduction if method else None,
-        calibrated=calibrated,
+        calibrated=first.calibrated if first else "",
         risk=config.risk,
         promise=config.promise,
         doubt=config.doubt if config.promise == "sure" else None,
@@ -252,6 +256,7 @@ def read_rule(path: str | Path) -> AbstainRule:
     return AbstainRule(
         chooser=cast(By, row.choice("chooser", BYS, "")),
         scorer=row.optional_text("scorer") or "",
+        checkpoint=row.optional_text("checkpoint") or "",
         reduction=cast(Any, row.choice("reduction", REDUCTIONS, "")) or None,
         calibrated=row.optional_text("calibrated") or "",
         risk=row.number("risk", row.data.get("risk")),
@@ -267,14 +272,23 @@ def _applied(
     pool: Pool,
     taken: Sequence[Taken],
     method: Method | None,
-    calibrated: str,
+    first: Score | None,
     drops: Counter[str],
 ) -> dict[str, Any]:
     rule = read_rule(str(config.rule))
     theirs = (rule.chooser, rule.scorer, rule.reduction, rule.calibrated)
-    ours = (config.chooser, method.scorer if method else "", method.reduction if method else None, calibrated)
+    ours = (
+        config.chooser,
+        method.scorer if method else "",
+        method.reduction if method else None,
+        first.calibrated if first else "",
+    )
     if theirs != ours:
         raise ConfigError(f"a rule for {theirs} can't take {ours} (chooser, scorer, reduction, calibration)")
+    notes: tuple[str, ...] = ()
+    if first is not None:
+        remedy = "set one for this model (gradatim abstain without --rule)"
+        notes = same_model("a rule", (rule.scorer, rule.checkpoint), (first.by, first.checkpoint), remedy)
     choices = []
     for problem, one in zip(pool.problems, taken, strict=True):
         answered = one.choice is not None and one.confidence > rule.threshold
@@ -285,7 +299,7 @@ def _applied(
     if config.out is not None:
         records.write_rows(config.out, choices)
     told = {name: getattr(rule, name) for name in ("chooser", "scorer", "risk", "promise", "doubt", "problems")}
-    return {"choices": choices, **told, "out": config.out, "drops": dict(drops)}
+    return {"choices": choices, **told, "out": config.out, "notes": list(notes), "drops": dict(drops)}
 
 
 def _finite(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -98,6 +99,27 @@ def curves(
         if shown is not None:
             shown.advance()
     return _assembled(methods, tuple(ns), voting, found) if found else []
+
+
+def expected(
+    problems: Sequence[PoolProblem],
+    methods: Sequence[Method],
+    shares: Sequence[float],
+    *,
+    same: Same | None = None,
+    seed: int = 0,
+) -> dict[Chooser, Floats]:
+    """For majority (one row), weighted majority and best-of-n (a row a method) x problems: the expected correctness of
+    what is chosen from such a share of the problem's own candidates, rounded up; the mean over the shares."""
+    parts: dict[Chooser, list[Floats]] = {"majority": [], "weighted_majority": [], "best_of_n": []}
+    for p, problem in enumerate(problems):
+        count = len(problem.candidates)
+        ns = tuple(sorted({math.ceil(share * count) for share in shares}))
+        values = np.array([method.values[p] for method in methods], dtype=np.float64).reshape(len(methods), count)
+        one = _measure(problem, values, ns, ns, same, seed_for(seed, "subsets", problem.id))
+        for chooser, found in zip(parts, (one.majority[None], one.weighted, one.best), strict=True):
+            parts[chooser].append(found.mean(axis=1))
+    return {chooser: np.stack(found, axis=1) for chooser, found in parts.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,7 @@ def _chosen(
         return picks, {"chooser": "learned", "scorer": None, "reduction": None}, {"learned": told}
     if config.auto:
         choosers = [config.chooser] if config.chooser else [one for one in BYS if one != "learned"]
-        taken, told = automatic(pool, rules(pool, methods, choosers, same), LEVEL, config.seed)
+        taken, told = automatic(pool, methods, choosers, same, LEVEL, config.seed)
         picks = [rule.choices[p] for p, rule in enumerate(taken)]
         return picks, {"chooser": "auto", "scorer": None, "reduction": None}, {"auto": told}
     chooser: By = config.chooser or ("best_of_n" if methods else "majority")

@@ -20,7 +20,8 @@ from transformers import AutoModelForSequenceClassification
 
 from gradatim import backbones
 from gradatim.errors import ConfigError
-from gradatim.models import checkpoint, served
+from gradatim.models import checkpoint as checkpoints
+from gradatim.models import served
 from gradatim.models.encoding import StepEncoder
 from gradatim.models.forward import body_of, head_of
 from gradatim.models.model import Readable, RewardModel
@@ -29,11 +30,12 @@ from gradatim.models.served import Served
 Form = Literal["gradatim", "trl", "vllm"]
 
 
-def convert(model: Readable, folder: str | Path, *, to: Form, format: str | None = None) -> str:
+def convert(model: Readable, folder: str | Path, *, to: Form, format: str | None = None, checkpoint: str = "") -> str:
     """Write a loaded model to a new or empty folder in another form; returns how to use what was written.
 
-    `format` is the public format in which the model was loaded: needed if it is not ours and goes to "vllm". ConfigError
-    if the form can't hold the model exactly.
+    `format` is the public format in which the model was loaded: needed if it is not ours and goes to "vllm". `checkpoint`
+    is the model's identity, which its scores go on to bear when it is served. ConfigError if the form can't hold the
+    model exactly.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -42,13 +44,13 @@ def convert(model: Readable, folder: str | Path, *, to: Form, format: str | None
         raise ConfigError(f"{model.name} is more than one model with a head: there is no other form of it")
     if to == "gradatim":
         return _to_own(model, folder)
-    return _to_trl(model, folder) if to == "trl" else _to_vllm(model, folder, format)
+    return _to_trl(model, folder) if to == "trl" else _to_vllm(model, folder, format, checkpoint)
 
 
 def _to_own(model: RewardModel, folder: Path) -> str:
     _check_activation(model, "ours")
     _ = model.own_encoder
-    checkpoint.save(model, folder)
+    checkpoints.save(model, folder)
     return f"gradatim score --model {folder}"
 
 
@@ -72,7 +74,7 @@ def _check_activation(model: RewardModel, whose: str) -> None:
         raise ConfigError(f"{model.name} scores with activation={model.activation!r}, expected sigmoid in {whose} form")
 
 
-def _to_vllm(model: RewardModel, folder: Path, format: str | None) -> str:
+def _to_vllm(model: RewardModel, folder: Path, format: str | None, checkpoint: str) -> str:
     own = isinstance(model.encoder, StepEncoder)
     if not own and format is None:
         raise ConfigError(f"{model.name} is written in a public format; say which with format= (--format)")
@@ -81,7 +83,7 @@ def _to_vllm(model: RewardModel, folder: Path, format: str | None) -> str:
         raise ConfigError(f"the head of {model.name} has a bias, which its form for vLLM can't hold")
     _save(module, {} if own else {"gradatim_format": format}, model.encoder.tokenizer, folder)
     if own:
-        served.write(Served.of(model, offset=offset), folder)
+        served.write(Served.of(model, offset=offset, checkpoint=checkpoint), folder)
     return f"vllm serve {folder} --runner pooling --convert classify"
 
 

@@ -27,15 +27,15 @@ def open_model(
         if options:
             raise ConfigError(f"our own checkpoints take no options; found {', '.join(sorted(options))}")
         return checkpoint.load(source, device=device, dtype=dtype)
-    if format is not None:
-        formats.named(format)  # before anything is fetched
-    return formats.load(_folder(source), format=format, device=device, dtype=dtype, options=options)
+    return formats.load(folder_of(source, format=format), format=format, device=device, dtype=dtype, options=options)
 
 
 def folder_of(source: str | Path, *, format: str | None = None) -> Path:
     """The folder that `open_model` loads from."""
-    own = checkpoint.find(source) if format in (None, OWN) else None
-    return own or _folder(source)
+    if format not in (None, OWN):
+        formats.named(str(format))  # before anything is fetched
+        return _folder(source)
+    return checkpoint.find(source) or _folder(source)
 
 
 def _folder(source: str | Path) -> Path:

@@ -19,7 +19,8 @@ from gradatim.models.model import Kind, RewardModel
 
 SCHEMA = 1
 CARD = "gradatim-served.json"
-_FIELDS = {"schema", "name", "kind", "reduction", "threshold", "activation", "offset", "encoder"}
+_PLAIN = ("name", "checkpoint", "kind", "reduction", "threshold", "activation", "offset")
+_FIELDS = {"schema", *_PLAIN, "encoder"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Served:
     """What turns a logit into a score."""
     offset: float = 0.0
     """Added to every logit: the difference of the head's biases, which the served weights leave out."""
+    checkpoint: str = ""
+    """The identity of the model that was converted, with which scores are signed beside its name; empty: not known."""
 
     def __post_init__(self) -> None:
         if (self.kind == "orm") != (self.reduction == "outcome"):
@@ -48,7 +51,7 @@ class Served:
             )
 
     @classmethod
-    def of(cls, model: RewardModel, *, offset: float = 0.0) -> Served:
+    def of(cls, model: RewardModel, *, offset: float = 0.0, checkpoint: str = "") -> Served:
         """The reading of a model whose weights a server holds too; `offset` as above."""
         return cls(
             name=model.name,
@@ -58,6 +61,7 @@ class Served:
             threshold=model.threshold,
             activation=model.activation,
             offset=offset,
+            checkpoint=checkpoint,
         )
 
 
@@ -68,7 +72,7 @@ def write(served: Served, folder: Path) -> None:
     own = served.encoder
     card = {
         "schema": SCHEMA,
-        **{name: getattr(served, name) for name in ("name", "kind", "reduction", "threshold", "activation", "offset")},
+        **{name: getattr(served, name) for name in _PLAIN},
         "encoder": {**asdict(own.settings), "max_length": own.max_length, "digest": own.digest},
     }
     runs.atomic_write(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
@@ -97,6 +101,7 @@ def read(folder: str | Path) -> Served:
         threshold=float(card["threshold"]),
         activation=card["activation"],
         offset=float(card["offset"]),
+        checkpoint=str(card["checkpoint"]),
     )
 
 

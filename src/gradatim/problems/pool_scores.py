@@ -217,6 +217,13 @@ def _gathered(
     solid = [one for one in scored if not math.isnan(one.score.value)]
     first = solid[0] if solid else scored[0]
     for one in solid:
+        if one.score.checkpoint != first.score.checkpoint:
+            raise one.row.error(
+                f"a score by {scorer!r}, checkpoint {one.score.checkpoint or 'not known'}, but in {first.row.file}:"
+                f"{first.row.line} by checkpoint {first.score.checkpoint or 'not known'}",
+                expected="all of one scorer's rows by one model",
+                fix="give different scorers different names",
+            )
         kinds = [(x.recorded and x.score.reduction, bool(x.score.steps)) for x in (one, first)]
         if kinds[0] != kinds[1]:
             raise one.row.error(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from gradatim.records import (
 )
 from gradatim.verify.reading import read_answer
 
-__all__ = ["data_files", "hub_rows", "load_problems", "rows_of"]
+__all__ = ["data_files", "hub_rows", "hub_splits", "load_problems", "rows_of"]
 
 _ENDINGS = (".jsonl", ".json")
 
@@ -90,20 +90,38 @@ def data_files(folder: str | Path) -> list[Path]:
 
 
 def hub_rows(name: str) -> Iterator[Row]:
-    """The rows of a Hugging Face data set, "NAME[@CONFIG][:SPLIT]", or of one saved in a folder; the line is the row's
-    number from 1 on. Without a split: the only one there is, otherwise "train"."""
+    """The rows of one split of `hub_splits(name)`: the only one there is, otherwise "train"."""
+    found = hub_splits(name)
+    split = next(iter(found)) if len(found) == 1 else "train"
+    if split not in found:
+        raise ConfigError(f"data set {name!r} has no split 'train'; name one of {', '.join(found)} (NAME:SPLIT)")
+    return found[split]
+
+
+def hub_splits(name: str) -> dict[str, Iterator[Row]]:
+    """The rows of each split of a Hugging Face data set, "NAME[@CONFIG][:SPLIT]" (then of that split only), or of one saved
+    in a folder; the line is the row's number from 1 on.
+
+    BackendError where the library is missing or the data set can't be had, ConfigError for a split that it has not.
+    """
     datasets = _library("datasets", "data")
     path, _, split = name.partition(":")
     path, _, config = path.partition("@")
     try:
         found = datasets.load_dataset(path, config or None)
     except Exception as error:  # the library raises whatever its back ends raise
-        raise BackendError(f"data set {path!r} could not be loaded: {error}") from error
-    split = split or (next(iter(found)) if len(found) == 1 else "train")
-    if split not in found:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackendError(
+            f"data set {path!r} could not be loaded ({type(error).__name__}: {reason}); check the name and the connection, "
+            "or download it and give the folder"
+        ) from error
+    if split and split not in found:
         raise ConfigError(f"data set {path!r} has no split {split!r}; it has {', '.join(map(str, found))}")
-    for number, data in enumerate(found[split], start=1):
-        yield Row(f"hf:{name}", number, dict(data))
+    return {str(one): _numbered(f"hf:{path}:{one}", found[one]) for one in ([split] if split else found)}
+
+
+def _numbered(file: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    return (Row(file, number, dict(data)) for number, data in enumerate(rows, start=1))
 
 
 def _unique(read: Callable[[Row], Problem]) -> Callable[[Row], Problem]:
@@ -176,7 +194,9 @@ def _lab(rest: str) -> Iterator[Problem]:
 def _generated(rest: str) -> Iterable[Problem]:
     """Problems of a reasoning-gym generator; a row without an answer of its own has None as gold."""
     source = f"reasoning_gym:{rest}"
-    name, number, seed = (*rest.split(":"), "", "")[:3]
+    name, number, seed, *more = (*rest.split(":"), "", "")
+    if any(more):
+        raise ConfigError(f"{source!r}: expected reasoning_gym:NAME:N:SEED")
     size = _whole(number, source)
     library = _library("reasoning_gym", "tasks")
     try:

@@ -40,6 +40,7 @@ from gradatim.records.evidence import (
     write_pairs,
     write_scores,
 )
+from gradatim.records.outputs import check_output
 from gradatim.records.rows import (
     Row,
     convert,
@@ -62,6 +63,7 @@ __all__ = [
     "Row",
     "bare",
     "belongs",
+    "check_output",
     "convert",
     "digest",
     "is_whole",

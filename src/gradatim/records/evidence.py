@@ -36,6 +36,7 @@ def labels_row(labels: Labels) -> dict[str, Any]:
         "ratings": None if labels.ratings is None else list(labels.ratings),
         "optional_stopping": labels.optional_stopping,
         "start": _tally_row(labels.start),
+        "note": labels.note,
     }
 
 
@@ -62,6 +63,7 @@ def labels_from(row: Row) -> Labels:
         ratings=_ratings(row, len(tallies)),
         optional_stopping=row.flag("optional_stopping"),
         start=_tally(row, "start", row.data.get("start", [0, 0, 0])),
+        note=row.optional_text("note") or "",
     )
 
 
@@ -161,6 +163,7 @@ def score_row(solution_id: str, score: Score) -> dict[str, Any]:
         "reduction": score.reduction,
         "by": score.by,
         "calibrated": score.calibrated,
+        "checkpoint": score.checkpoint,
     }
 
 
@@ -187,7 +190,8 @@ def score_from(row: Row) -> tuple[str, Score]:
     if identity is None:
         raise row.error("no 'solution_id' or 'id'", expected="solution_id: a text")
     found = Score(value=value, steps=steps, logits=logits, reduction=cast(Any, reduction), by=by)
-    return identity, replace(found, calibrated=row.optional_text("calibrated") or "")
+    map_of, checkpoint = (row.optional_text(name) or "" for name in ("calibrated", "checkpoint"))
+    return identity, replace(found, calibrated=map_of, checkpoint=checkpoint)
 
 
 def _numbers(row: Row, name: str) -> tuple[float, ...]:

@@ -26,15 +26,21 @@ _FIELDS = {
     ),
     "labels": (
         *("solution_id", "tallies", "error", "error_known", "truth"),
-        *("source", "by", "rule", "bounds", "ratings", "optional_stopping", "start"),
+        *("source", "by", "rule", "bounds", "ratings", "optional_stopping", "start", "note"),
     ),
-    "score": ("solution_id", "value", "steps", "logits", "reduction", "by", "calibrated"),
+    "score": ("solution_id", "value", "steps", "logits", "reduction", "by", "calibrated", "checkpoint"),
     "calibration": (
         *("method", "scale", "numbers", "truth", "target"),
-        *("scorer", "reduction", "items", "problems"),
+        *("scorer", "checkpoint", "reduction", "items", "problems"),
     ),
-    "first_error_sets": ("scorer", "calibrated", "miss", "by_class", "thresholds", "target", "problems"),
-    "abstention": ("chooser", "scorer", "reduction", "calibrated", "risk", "promise", "doubt", "threshold", "problems"),
+    "first_error_sets": (
+        *("scorer", "checkpoint", "calibrated", "miss", "by_class"),
+        *("thresholds", "target", "problems"),
+    ),
+    "abstention": (
+        *("chooser", "scorer", "checkpoint", "reduction", "calibrated"),
+        *("risk", "promise", "doubt", "threshold", "problems"),
+    ),
     "pair": ("problem_id", "prompt", "chosen", "rejected", "margin"),
     "labelled": ("solution", "labels"),
     "disagreement": ("solution", "labels", "kept"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from gradatim.core import Prefix, Reduction, Score
 from gradatim.models.activation import Activation, activate
@@ -19,26 +19,27 @@ class Judge(Protocol):
     def kind(self) -> str: ...
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def reduction(self) -> Reduction: ...
 
     @property
     def activation(self) -> Activation: ...
 
 
-def assembled(judge: Judge, by: str, prefix: Prefix, encoding: Encoding, logits: Sequence[float]) -> Score:
+def assembled(judge: Judge, checkpoint: str, prefix: Prefix, encoding: Encoding, logits: Sequence[float]) -> Score:
     """The score of a prefix from a PRM's logits, one a scored step, or an ORM's one; without any the value is NaN.
 
-    Observations keep their place with NaN.
+    Observations keep their place with NaN. `checkpoint` is the judge's, "" where it is not known.
     """
     reduction, found = judge.reduction, tuple(logits)
+    signed: Any = {"reduction": reduction, "by": judge.name, "checkpoint": checkpoint, "prefix": prefix}
     if not found:
-        steps = (math.nan,) * len(encoding.reads)
-        return Score(value=math.nan, steps=steps, reduction=reduction, by=by, prefix=prefix)
+        return Score(value=math.nan, steps=(math.nan,) * len(encoding.reads), **signed)
     if judge.kind == "orm":
-        value = activate(judge.activation, found[0])
-        return Score(value=value, logits=found, reduction=reduction, by=by, prefix=prefix)
+        return Score(value=activate(judge.activation, found[0]), logits=found, **signed)
     each = iter(found)
     aligned = tuple(math.nan if read is None else next(each) for read in encoding.reads)
     steps = tuple(activate(judge.activation, logit) for logit in aligned)
-    value = reduce(steps, reduction)
-    return Score(value=value, steps=steps, logits=aligned, reduction=reduction, by=by, prefix=prefix)
+    return Score(value=reduce(steps, reduction), steps=steps, logits=aligned, **signed)

@@ -29,6 +29,7 @@ from gradatim.core import REDUCTIONS, Prefix, Reduction, Score
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.progress import Progress
 from gradatim.score.reduce import STEP_REDUCTIONS, reduce
+from gradatim.score.signature import same_model
 from gradatim.score.stage import CountingScorer, Stats
 
 Floats = NDArray[np.float64]
@@ -69,6 +70,8 @@ class Calibration:
     """The same in words: whose validity labels, or V under which policy."""
     scorer: str
     """Whose scores it takes."""
+    checkpoint: str = ""
+    """The model behind that name; empty where the scores that it was fitted on did not say."""
     reduction: Reduction | None = None
     """How the values that it takes were made of step scores, for "answer"."""
     items: int
@@ -112,7 +115,7 @@ def calibrated(score: Score, calibration: Calibration) -> Score:
 
     For steps each step score is mapped, and the value is made of them again by the score's own reduction. For answers the
     value is mapped and its reduction becomes "outcome", as no reduction of the steps gives it; step scores stay. ConfigError
-    for scores by another scorer, of another kind or reduction, or calibrated before.
+    for scores by another scorer, or another checkpoint of it, of another kind or reduction, or calibrated before.
     """
     _check(score, calibration)
     if calibration.truth == "answer":
@@ -128,8 +131,7 @@ def calibrated(score: Score, calibration: Calibration) -> Score:
 def _check(score: Score, calibration: Calibration) -> None:
     if score.calibrated:
         raise ConfigError(f"scores by {score.by!r} are calibrated already ({score.calibrated})")
-    if score.by != calibration.scorer:
-        raise ConfigError(f"a calibration for scores by {calibration.scorer!r} can't take scores by {score.by!r}")
+    fits(calibration, score.by, score.checkpoint)
     if calibration.truth == "answer":
         if score.reduction != calibration.reduction:
             raise ConfigError(
@@ -143,14 +145,20 @@ def _check(score: Score, calibration: Calibration) -> None:
         )
 
 
+def fits(calibration: Calibration, scorer: str, checkpoint: str) -> tuple[str, ...]:
+    """Check that scores by this scorer are those that the calibration takes; ConfigError, or notes, as `same_model`."""
+    remedy = "fit one for this model (gradatim calibrate)"
+    return same_model("a calibration", (calibration.scorer, calibration.checkpoint), (scorer, checkpoint), remedy)
+
+
 class CalibratedScorer:
     """A `Scorer` whose scores are calibrated; `stats` are those of the scorer inside."""
 
     def __init__(self, scorer: CountingScorer, calibration: Calibration | str | Path) -> None:
-        """`calibration` may be the file that `gradatim calibrate --out` wrote. ConfigError if it is another scorer's."""
+        """`calibration` may be the file that `gradatim calibrate --out` wrote. ConfigError if it is another scorer's, or
+        another checkpoint's; where one of the two is not known, the notes of `stats` say so."""
         made = calibration if isinstance(calibration, Calibration) else read_calibration(calibration)
-        if made.scorer != scorer.name:
-            raise ConfigError(f"a calibration for scores by {made.scorer!r} can't take scores by {scorer.name!r}")
+        self._notes = fits(made, scorer.name, scorer.checkpoint)
         self.scorer, self.calibration = scorer, made
 
     @property
@@ -158,8 +166,12 @@ class CalibratedScorer:
         return self.scorer.name
 
     @property
+    def checkpoint(self) -> str:
+        return self.scorer.checkpoint
+
+    @property
     def stats(self) -> Stats:
-        return self.scorer.stats
+        return self.scorer.stats + Stats(notes=self._notes)
 
     @property
     def threshold(self) -> float:
@@ -298,6 +310,7 @@ def read_calibration(path: str | Path) -> Calibration:
         truth=cast(Any, row.choice("truth", TRUTHS, "validity")),
         target=row.text("target"),
         scorer=row.text("scorer"),
+        checkpoint=row.optional_text("checkpoint") or "",
         reduction=reduction,
         items=row.count("items") or 0,
         problems=row.count("problems") or 0,

@@ -9,9 +9,9 @@ arXiv 2310.02743.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradatim.core import Prefix, Reduction, Score, Scorer
 from gradatim.errors import ConfigError
 from gradatim.score.reduce import STEP_REDUCTIONS, reduce
+from gradatim.score.signature import joint
 
 Floats = NDArray[np.float64]
 How = Literal["mean", "worst", "penalised", "rank"]
@@ -128,6 +129,7 @@ def blend(outcome: Score, process: Score, *, alpha: float = 0.5, how: Reduction 
         reduction="outcome",
         by=blend_name(outcome.by, process.by, alpha, how),
         calibrated="",
+        checkpoint=joint([outcome.checkpoint, process.checkpoint]),
         prefix=process.prefix or outcome.prefix,
     )
 
@@ -154,22 +156,25 @@ def ensemble(
         raise ConfigError(f"over={over!r}; expected one of {', '.join(OVERS)}")
     if not members[0]:
         return []
-    by = ensemble_name([scores[0].by for scores in members], how, over, penalty)
+    signed: dict[str, Any] = {
+        "by": ensemble_name([scores[0].by for scores in members], how, over, penalty),
+        "checkpoint": joint([scores[0].checkpoint for scores in members]),
+    }
     if over == "steps":
-        return _over_steps(members, how, penalty, reduction, by)
+        return _over_steps(members, how, penalty, reduction, signed)
     valued = [[revalued(score, reduction) for score in scores] for scores in members]
     table = [[score.value for score in scores] for scores in valued]
     values, spread = combine(table, how, penalty=penalty), disagreement(table, how)
     used = {score.reduction for scores in valued for score in scores}
     shared = used.pop() if len(used) == 1 else "outcome"
     return [
-        Combined(Score(value=float(value), reduction=shared, by=by, prefix=score.prefix), float(apart))
+        Combined(Score(value=float(value), reduction=shared, prefix=score.prefix, **signed), float(apart))
         for value, apart, score in zip(values, spread, members[0], strict=True)
     ]
 
 
 def _over_steps(
-    members: Sequence[Sequence[Score]], how: How, penalty: float, reduction: Reduction | None, by: str
+    members: Sequence[Sequence[Score]], how: How, penalty: float, reduction: Reduction | None, signed: Mapping[str, Any]
 ) -> list[Combined]:
     used = {score.reduction for scores in members for score in scores}
     chosen = reduction or (used.pop() if len(used) == 1 else None)
@@ -192,7 +197,7 @@ def _over_steps(
     spread = disagreement(values, how)
     return [
         Combined(
-            Score(value=reduce(row, chosen), steps=tuple(row), reduction=chosen, by=by, prefix=score.prefix),
+            Score(value=reduce(row, chosen), steps=tuple(row), reduction=chosen, prefix=score.prefix, **signed),
             float(sd),
             tuple(sds.tolist()),
         )

@@ -17,9 +17,10 @@ from gradatim.core import Prefix, Reduction, Score
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.models.encoding import Encoding
 from gradatim.models.forward import tree_depth
+from gradatim.models.identity import identity
 from gradatim.models.memory import OutOfMemory, batch_tokens_for, release
 from gradatim.models.model import Readable, RewardModel
-from gradatim.models.opening import open_model
+from gradatim.models.opening import folder_of, open_model
 from gradatim.models.reading import Pass, SheetReader, read_blocks
 from gradatim.models.sheets import takes_sheets
 from gradatim.progress import Progress
@@ -39,6 +40,7 @@ class ModelScorer:
         self,
         model: Readable,
         *,
+        checkpoint: str = "",
         block_tokens: int = 1000,
         batch_tokens: int | None = None,
         keep_mib: int = 1024,
@@ -46,6 +48,7 @@ class ModelScorer:
     ) -> None:
         """`batch_tokens` bounds what runs at once (None: by the memory that is free), `keep_mib` the keys and values that
         stay in memory for later calls (least recently used first out), `block_tokens` a tree of a model that keeps none.
+        `checkpoint` is the model's identity on disk, with which its scores are signed beside its name.
 
         Without `use_trees` every solution has its own row in a padded batch: the same scores, as a check.
         """
@@ -55,7 +58,7 @@ class ModelScorer:
             raise ConfigError(f"block_tokens={block_tokens} and batch_tokens={batch_tokens} must be at least 1")
         if keep_mib < 0:
             raise ConfigError(f"keep_mib={keep_mib} must not be negative")
-        self.model = model
+        self.model, self.checkpoint = model, checkpoint
         self.block_tokens, self.batch_tokens = block_tokens, batch_tokens
         self.stats = Stats()
         self._use_trees, self._depth = use_trees, tree_depth(model.module)
@@ -151,7 +154,7 @@ class ModelScorer:
 
     def _score(self, prefix: Prefix, encoding: Encoding, values: tuple[float, ...]) -> Score:
         logits = self.model.step_logits(encoding, values) if values else ()
-        return assembled(self.model, self.name, prefix, encoding, logits)
+        return assembled(self.model, self.checkpoint, prefix, encoding, logits)
 
 
 def _sequence(encoding: Encoding, reads: tuple[int, ...]) -> tuple[int, ...]:
@@ -175,6 +178,7 @@ def load(
     fits or several do. `format` names one (see `gradatim.models.formats`), `options` are the format's own. `reduction`
     replaces the one that the model comes with. `dtype` "auto" is bfloat16 where the hardware has it.
     """
-    number = backbones.number_format(dtype, device)
-    model: Any = open_model(source, format=format, device=device, dtype=number, options=options)
-    return ModelScorer(model if reduction is None else replace(model, reduction=reduction))
+    number, folder = backbones.number_format(dtype, device), folder_of(source, format=format)
+    model: Any = open_model(folder, format=format, device=device, dtype=number, options=options)
+    checkpoint = identity(folder, model, options)
+    return ModelScorer(model if reduction is None else replace(model, reduction=reduction), checkpoint=checkpoint)

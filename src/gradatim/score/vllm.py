@@ -80,6 +80,11 @@ class VllmScorer:
         return self.served.name
 
     @property
+    def checkpoint(self) -> str:
+        """Of the model that was converted."""
+        return self.served.checkpoint
+
+    @property
     def threshold(self) -> float:
         """Below it a step is called wrong."""
         return self.served.threshold
@@ -100,7 +105,9 @@ class VllmScorer:
             encodings.append(result)
         logits = self._logits(encodings, shown)
         self.stats += Stats(seconds=time.perf_counter() - started)
-        return [assembled(self.served, self.name, *parts) for parts in zip(prefixes, encodings, logits, strict=True)]
+        return [
+            assembled(self.served, self.checkpoint, *parts) for parts in zip(prefixes, encodings, logits, strict=True)
+        ]
 
     def _fitting(self, result: Encoding | InputError) -> Encoding | InputError:
         longest = self.server.max_length

@@ -186,6 +186,8 @@ def _identity(config: SearchConfig, policy: Policy, scorer: Scorer, problems: Se
         "stage": "search",
         "policy": policy.name,
         "model": scorer.name,
+        # Another checkpoint of the same name must not go on with this one's search.
+        "checkpoint": getattr(scorer, "checkpoint", ""),
         "problems": state.hexdigest(),
         **asdict(config),
     }

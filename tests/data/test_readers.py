@@ -124,6 +124,7 @@ class TestProblems:
             ("gsm8k:", ConfigError, "names no data"),
             ("reasoning_gym:chain_sum:many:7", ConfigError, "'many' where a whole number should be"),
             ("reasoning_gym:chain_sum:3", ConfigError, "'' where a whole number should be"),
+            ("reasoning_gym:chain_sum:3:7:2", ConfigError, "expected reasoning_gym:NAME:N:SEED"),
             ("lab:train", ConfigError, "'' where a whole number should be"),
             ("none.jsonl", InputError, "no such file"),
         ],

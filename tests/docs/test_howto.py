@@ -26,7 +26,7 @@ def test_commands_and_flags_exist(page: Path) -> None:
     group = typer.main.get_command(app)
     lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.strip()]
     for line in lines:
-        started = re.sub(r"^(accelerate launch|torchrun) .*-m gradatim\.cli ", "gradatim ", line)
+        started = re.sub(r"^(accelerate launch|torchrun) .*-m gradatim ", "gradatim ", line)
         program, verb, *rest = shlex.split(started, comments=True)
         command = group.commands[verb]  # type: ignore[attr-defined]
         if (below := getattr(command, "commands", None)) and rest:

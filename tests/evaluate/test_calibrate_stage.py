@@ -79,6 +79,23 @@ def test_a_shared_prefix_counts_once_with_all_its_evidence(tmp_path: Path) -> No
     assert found == [("p", 0, 0.9, 2, 0), ("p", 1, 0.2, 0, 1), ("p", 1, 0.8, 1, 0), ("q", 0, 0.7, 1, 0)]
 
 
+def test_a_label_that_many_solutions_repeat_counts_once(tmp_path: Path) -> None:
+    """Forty solutions of each problem share a good first step, and all have a second step of their own, of which half are
+    good. All scores are alike: the map says the share of good *steps*, not the share of good labels."""
+    made = Written()
+    rng = np.random.default_rng(0)
+    for problem in range(20):
+        for solution in range(40):
+            score = float(rng.uniform(0.45, 0.55))
+            good = Tally(int(rng.random() < 0.3 + 4 * (score - 0.45)), 1)
+            made.add(f"p{problem}", ["a", f"b{solution}"], [0.5, score], [Tally(1, 1), good])
+    result = calibrate(made.write(tmp_path), method="platt")
+
+    assert result["items"] == 20 * 41
+    assert result["before"]["ece"]["value"] > 0.03
+    assert result["after"]["ece"]["value"] < 0.03
+
+
 def test_values_are_rates_of_counts_and_go_on_after_an_error(tmp_path: Path) -> None:
     """Labels of value: good and tried as they are, V named with its policy, no mask; rates of stopped tests are refused."""
     value = {"truth": "value", "source": "rollouts", "by": "some policy"}
@@ -109,7 +126,8 @@ def test_a_calibration_is_measured_as_it_is_on_other_solutions(tmp_path: Path) -
     result = calibrate(files[1], measure=str(first / "map.json"))
 
     assert result["after"]["ece"]["value"] > result["before"]["ece"]["value"] + 0.03
-    assert [note.partition(":")[0] for note in result["notes"]] == ["fitted for", "measured on"]
+    assert [note.partition(":")[0] for note in result["notes"][1:]] == ["fitted for", "measured on"]
+    assert result["notes"][0].endswith("only the name was compared")
 
 
 def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
@@ -129,7 +147,7 @@ def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
 class Half:
     """A model that gives each step a score by its text alone."""
 
-    name, threshold, stats = "half", 0.5, Stats()
+    name, checkpoint, threshold, stats = "half", "", 0.5, Stats()
 
     def refused(self, prefixes: list[Prefix]) -> list[InputError | None]:
         return [InputError("too long", expected="at most 3") if one.problem_id == "p0" else None for one in prefixes]

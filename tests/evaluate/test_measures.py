@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gradatim.evaluate.measures import Measure, harmonic, matthews, ratio
+from gradatim.evaluate.step_suite import best_rule
 from gradatim.stats import bootstrap, bootstrap_sums, paired_bootstrap
 
 
@@ -70,3 +71,13 @@ def test_resamples_without_a_value_leave_the_interval() -> None:
     assert 0 <= found.low <= found.value <= found.high <= 1
     with pytest.raises(ValueError, match="items x columns"):
         bootstrap_sums([1.0], ratio)
+
+
+def test_the_best_rule_of_some_rows() -> None:
+    """The rule that is best on the rows that are asked for, whatever it is on others; none where none has a value."""
+    rules = {"a": measure([1.0, 0.0, 0.0]), "b": measure([0.0, 1.0, 1.0])}
+
+    assert rules["b"].value == pytest.approx(2 / 3)
+    assert best_rule(rules, [0]) == {"name": "a", "value": 1.0}
+    assert best_rule(rules, [0, 1, 2]) == {"name": "b", "value": pytest.approx(2 / 3)}
+    assert best_rule(rules, []) is None

@@ -229,7 +229,7 @@ def test_report_json(bench: str, tmp_path: Path) -> None:
     ].keys()
     assert sum(one["solutions"] for one in found["curves"]["score_by_length"]) == 30
     assert found["curves"]["reliability"]
-    assert found["cases"][0]["steps"]
+    assert found["mistakes"]
     assert out["command"].startswith(f"gradatim evaluate processbench={bench} --model hashed --report")
     assert out["settings"]["threshold"] == "0.5"
 

@@ -160,3 +160,13 @@ def test_whisker_spans_its_interval():
 
     assert re.search(r'class="c0 band" x="22\.0" y="3" width="36\.0"', svg)
     assert charts.whisker(Estimate(0.5, math.nan, math.nan, 1), 0.0, 1.0) == ""
+    assert "axis" not in svg
+    assert '<line class="axis" x1="40.0" x2="40.0"' in charts.whisker(Estimate(0.5, 0.2, 0.8, 10), -1.0, 1.0)
+
+
+def test_a_series_keeps_its_colour():
+    """A series that names its colour has it wherever it stands."""
+    lines = (Series(name="a", x=(0, 1), y=(0, 1), colour=5), Series(name="b", x=(0, 1), y=(1, 0)))
+    svg = charts.curve(Curve(title="t", x_label="x", y_label="y", series=lines))
+
+    assert re.findall(r'<polyline class="(c\d) line"', svg) == ["c5", "c1"]

@@ -100,5 +100,11 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def remark(notes: Sequence[str]) -> None:
+    """What was done in another way than usual, on standard error."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
 def noted(human: str, policy: Policy, result: Mapping[str, Any]) -> str:
     return "\n".join([human, *(f"note: {line}" for line in notes(policy, result["not_written"]))])

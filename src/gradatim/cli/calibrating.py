@@ -58,13 +58,18 @@ def _calibration(result: Mapping[str, Any]) -> str:
     for title, groups in (("by step", result["by_step"]), ("by author", result["by_source"])):
         if len(groups) > 1:
             tables.append(aligned(title, groups))
-    return "\n\n".join([*tables, *(f"note: {note}" for note in result["notes"])])
+    return "\n\n".join([*tables, *_notes(result)])
+
+
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    return [f"note: {note}" for note in result["notes"]]
 
 
 def _sets(result: Mapping[str, Any]) -> str:
     if "sets" in result:
         lines = [f"{one['id']}: {_places(one)}" for one in result["sets"]]
-        return "\n".join([*lines, f"true in at least {1 - result['miss']:.0%}: {result['target']}"])
+        promise = f"true in at least {1 - result['miss']:.0%}: {result['target']}"
+        return "\n".join([*lines, promise, *_notes(result)])
     names = {"coverage": "coverage", "coverage_error": "with an error", "coverage_none": "without"}
     rows = [{"solutions": told, **_over(result[name])} for name, told in names.items()]
     sizes = [
@@ -86,10 +91,11 @@ def _over(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _abstention(result: Mapping[str, Any]) -> str:
     if "choices" in result:
-        return "\n".join(
+        lines = [
             f"{one['problem_id']}: {one['answer'] if one['answered'] else 'no answer: not sure enough'}"
             for one in result["choices"]
-        )
+        ]
+        return "\n".join([*lines, *_notes(result)])
     names = {"answered": "answered", "wrong_of_all": "wrong of all", "wrong_of_answered": "wrong of answered"}
     rows = [{"share": told, **_over(result[name])} for name, told in names.items()]
     when = (

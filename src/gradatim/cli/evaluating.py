@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gradatim import runs
@@ -77,6 +78,8 @@ def _table(result: Mapping[str, Any]) -> str:
     notes = list(dict.fromkeys(f"{one['subset']}: {note}" for one in result["results"] for note in one["notes"]))
     notes += [f"no scores by {one['model']} for {one['suite']} {one['subset']}" for one in result["skipped"]]
     notes += [f"left out: {reason} ({count})" for reason, count in result["drops"].items()]
+    if (folder := result["settings"]["report"]) is not None:
+        notes.append(f"the page: {Path(folder) / 'report.html'}")
     return "\n\n".join([*tables, *(["\n".join(notes)] if notes else [])])
 
 

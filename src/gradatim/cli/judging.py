@@ -63,6 +63,7 @@ def judge_command(
     quiet: bool,
 ) -> None:
     """Label the steps of solutions by a critic, which says where the first error is; abstentions are counted. Resumes."""
+    records.check_output(flags.out, [flags.solutions])
     drops: Counter[str] = Counter()
     solutions, whole = _solutions(flags, drops)
     settings = settings_for(CRITICS[config.critic], flags.policy, settings, endpoint)
@@ -121,6 +122,7 @@ class ConsensusFlags:
 def consensus_command(flags: ConsensusFlags, config: ConsensusConfig, *, as_json: bool, quiet: bool) -> None:
     """Keep the solutions on whose first error independent labellers agree; the others go to a file of their own."""
     config.needed(len(flags.labels))
+    records.check_output(flags.out, flags.labels)
     if repeated := [name for name, times in Counter(flags.labels).items() if times > 1]:
         raise ConfigError(f"{repeated[0]} is named twice; a labeller agrees with itself")
     drops: Counter[str] = Counter()

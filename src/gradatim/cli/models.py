@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import typer
 
-from gradatim import runs
-from gradatim.cli.app import app, show
+from gradatim import records, runs
+from gradatim.cli.app import app, remark, show
 from gradatim.flags import command
 from gradatim.scale.scorers import open_scorers
 from gradatim.scale.settings import WorkerSettings
@@ -21,6 +21,8 @@ def score_command(
     config: ScoreConfig, opening: Opening, workers: WorkerSettings, *, as_json: bool, quiet: bool
 ) -> None:
     """Score solutions: rows of {problem|prompt, steps|completions} from a file or standard input."""
+    if config.out is not None:
+        records.check_output(config.out, [config.data])
     asked: Any = {"reduction": config.reduction, "device": config.device, "dtype": config.dtype}
     with open_scorers(config.model, opening, workers, **asked) as scorer:
         result = score_stage(config, scorer, quiet=quiet)
@@ -30,6 +32,8 @@ def score_command(
         error = "" if row["first_error"] is None else f"  first error: step {row['first_error'] + 1}"
         value = "-" if row["value"] is None or row["value"] != row["value"] else f"{row['value']:.3f}"
         lines.append(f"{row['id']}  {row['reduction']} {value}  [{steps}]{error}")
+    if not config.stats:
+        remark(result["stats"]["notes"])
     show(result, as_json, "\n".join([*lines, *(cost_lines(result["stats"]) if config.stats else [])]))
 
 
@@ -85,6 +89,7 @@ def convert_command(flags: ConvertFlags, opening: Opening, *, as_json: bool, qui
     from gradatim.models.convert import convert
     from gradatim.score.engine import load
 
-    model = load(flags.model, device="cpu", dtype=flags.dtype, **opening.asked()).model
-    use = convert(model, flags.out, to=flags.to, format=opening.format)
+    scorer = load(flags.model, device="cpu", dtype=flags.dtype, **opening.asked())
+    model = scorer.model
+    use = convert(model, flags.out, to=flags.to, format=opening.format, checkpoint=scorer.checkpoint)
     show({"model": model.name, "out": flags.out, "to": flags.to, "use": use}, as_json, f"written; use it with: {use}")

@@ -53,7 +53,8 @@ def _told(result: Mapping[str, Any]) -> list[str]:
     return [
         f"chosen on other problems, of {found['rules']}: {said(found['accuracy'])}",
         *(f"  {rule}: for {count} problems" for rule, count in found["chosen"].items()),
-        f"best in hindsight, {best['rule']}: {said(best['accuracy'])}; regret {said(found['regret'])}",
+        f"best in hindsight, {best['rule']}: {said(best['accuracy'])}; regret {said(found['regret'])}, of which picking it "
+        f"with all answers known makes about {found['optimism']:.3f}",
         "",
     ]
 

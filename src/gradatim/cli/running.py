@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gradatim.cli.app import aligned, app, show
+from gradatim.cli.app import aligned, app, remark, show
 from gradatim.core import Problem, Reduction
 from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
@@ -103,6 +103,7 @@ def solve_command(
     solved = solve_problems(
         problems, policy, scorer, n=flags.n, seed=flags.seed, chooser=flags.chooser, splitter=splitter, quiet=quiet
     )
+    remark(scorer.stats.notes)
     found = [solved_json(one) for one in solved]
     human = []
     for one, row in zip(solved, found, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gradatim.cli.app import app, noted, show
+from gradatim.cli.app import app, noted, remark, show
 from gradatim.core import Policy, Problem, Reduction, Scorer, Verifier
 from gradatim.flags import command
 from gradatim.problems.sources import load_problems
@@ -53,17 +53,19 @@ def search_command(
     problems = load_problems(flags.problems, limit=flags.limit)
     policy = open_policy(flags.policy, settings, endpoint, splitter=SPLITTERS[config.splitter])
     scorer = open_scorer(flags.model, opening, reduction=flags.reduction, device=settings.device)
+    verifier = _verifier(flags, problems)
     result = search_stage(
         config,
         policy,
         scorer,
         problems,
-        verifier=_verifier(flags, problems),
+        verifier=verifier,
         prices=_prices(policy, scorer),
         out=flags.out,
         quiet=quiet,
     )
-    show({**result, **served(policy)}, as_json, noted(_told(result), policy, result))
+    remark(scorer.stats.notes)
+    show({**result, **served(policy)}, as_json, noted(_told(result, graded=verifier is not None), policy, result))
 
 
 def _verifier(flags: SearchFlags, problems: Sequence[Problem]) -> Verifier | None:
@@ -86,21 +88,16 @@ def _prices(policy: Policy, scorer: Scorer) -> Prices | None:
     return Prices(write=2 * (layers + head), read=2 * layers, score=2 * multiplied(scorer.model.module)[0])
 
 
-def _told(result: Mapping[str, Any]) -> str:
+def _told(result: Mapping[str, Any], *, graded: bool) -> str:
     lines = [
         f"{one['problem_id']}: {one['answer']}  (value {one['value']:.3f}, {one['finished']} finished, "
         f"{one['won']} of {one['asked']} asked for, {one['generated']:,} tokens)"
         if one["value"] is not None
-        else f"{one['problem_id']}: nothing finished that has a score"
+        else f"{one['problem_id']}: nothing finished that has a score ({one['generated']:,} tokens; a larger "
+        "--token-budget or --step-limit may help)"
         for one in result["problems"]
     ]
     cost = result["account"]
     spent = ", ".join(f"{name} {cost[name]:,}" for name in cost if cost[name] is not None)
-    right = (
-        f"{result['best']['correct']} of {len(result['problems'])} correct" if _graded(result) else "no gold answers"
-    )
+    right = f"{result['best']['correct']} of {len(result['problems'])} correct" if graded else "no gold answers"
     return "\n".join([*lines, "", f"{result['search']}: {right}", f"tokens: {spent}"])
-
-
-def _graded(result: Mapping[str, Any]) -> bool:
-    return any(one["verdict"] is not None for one in result["problems"])

@@ -61,6 +61,7 @@ def sample_command(
     quiet: bool,
 ) -> None:
     """Sample n solutions of each problem, split them into steps, read and verify their answers. Resumes."""
+    records.check_output(flags.out, [flags.source])
     drops: Counter[str] = Counter()
     problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
     with open_crew(flags.policy, settings, endpoint, workers, splitter=SPLITTERS[config.splitter]) as policy:
@@ -68,6 +69,7 @@ def sample_command(
         beside = told(policy)
     verdicts = ", ".join(f"{count} {name}" for name, count in result["verdicts"].items())
     human = f"{result['solutions']} solutions of {result['problems']} problems: {verdicts}\nwritten to {result['path']}"
+    human += _unread(result["truncated"] + result["unread"], result["solutions"], "solutions")
     show({**result, **beside, "dropped": dict(drops)}, as_json, noted(human, policy, result))
 
 
@@ -101,6 +103,7 @@ def label_command(
     quiet: bool,
 ) -> None:
     """Label every step of the solutions by Monte-Carlo rollouts; each distinct prefix is rolled out once. Resumes."""
+    records.check_output(flags.out, [flags.source, flags.solutions])
     drops: Counter[str] = Counter()
     problems = load_problems(flags.source, limit=flags.limit, skip_bad=flags.skip_bad, drops=drops)
     solutions = records.read_solutions(flags.solutions, skip_bad=flags.skip_bad, drops=drops)
@@ -120,7 +123,15 @@ def label_command(
         f"{result['labelled']} solutions labelled with {result['rollouts']} rollouts from {result['prefixes']} distinct "
         f"prefixes ({result['tokens']} tokens); {result['errors_found']} have a first error\nwritten to {result['path']}"
     )
+    human += _unread(result["lost"], result["rollouts"], "rollouts")
     show({**counts, **beside}, as_json, noted(human, policy, result))
+
+
+def _unread(count: int, total: int, what: str) -> str:
+    """A line for people where most texts end without an answer: labels from these say little about the steps."""
+    if 2 * count <= total:
+        return ""
+    return f"\nnote: {count} of {total} {what} were cut off or state no answer; raise --max-new-tokens, or read some of them"
 
 
 def _forecast(found: Mapping[str, Any]) -> str:

@@ -52,7 +52,9 @@ class EvaluateConfig:
     reduction: Reduction | None = None
     """How step scores choose among a pool's candidates; what was recorded, or min, where none is given."""
     report: str | None = None
-    """A folder to write `report.json` to."""
+    """A folder to write `report.json` and `report.html` to, a page to look at and to mark steps on."""
+    cases: int = 50
+    """Mistakes of each model on each subset that the report holds with their steps, the surest first."""
     seed: int = 0
     """Of the resamples behind intervals, and of the lab's students."""
     skip_bad: bool = False
@@ -69,6 +71,8 @@ class EvaluateConfig:
             raise ConfigError("--threshold and --threshold-from contradict each other; give one of them")
         if self.reduction is not None and self.reduction not in REDUCTIONS:
             raise ConfigError(f"--reduction {self.reduction}: expected one of {', '.join(REDUCTIONS)}")
+        if self.cases < 0:
+            raise ConfigError(f"--cases {self.cases}: expected a number from 0 on")
         self.asked()
 
     def asked(self) -> list[tuple[str, str]]:
@@ -136,7 +140,7 @@ def threshold_rows(config: EvaluateConfig, drops: Counter[str]) -> list[BenchRow
             error=labels.error,
             answer_correct=None if solution.verdict is None else solution.verdict is Verdict.CORRECT,
             author=solution.author,
-            solution_id=solution.id,
+            solution=solution,
         )
         for solution, labels in items
         if labels.error_known

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gradatim.core import Prefix, Score, Verdict
-from gradatim.errors import ConfigError, InputError
+from gradatim.core import Prefix, Score, Solution, Verdict
+from gradatim.errors import BackendError, InputError
 from gradatim.labels import processbench
-from gradatim.problems.sources import data_files, rows_of
+from gradatim.problems.sources import data_files, hub_splits, rows_of
 from gradatim.records import Row, convert, joined, once, prompt_id, read_scores, row_id
 
 _PACKED = (".gz", ".zst")
@@ -39,13 +38,18 @@ class BenchRow:
     alone."""
     group: str = ""
     """What the data set sorts its rows by: the class of a planted error, a subject."""
-    solution_id: str = ""
-    """The id of the solution as `gradatim.labels.datasets` reads it: what a judge's labels are found by."""
+    solution: Solution | None = None
+    """The solution as `gradatim.labels.datasets` reads it; a judge's labels are found by its id."""
+
+    @property
+    def solution_id(self) -> str:
+        """The id of the solution, "" where it is not known."""
+        return "" if self.solution is None else self.solution.id
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The ids by which recorded scores may name the row."""
-        return (self.id, self.solution_id) if self.solution_id else (self.id,)
+        return (self.id,) if self.solution is None else (self.id, self.solution.id)
 
     @property
     def trap(self) -> bool:
@@ -76,12 +80,15 @@ def parts_of(
     source: str, *, skip_bad: bool = False, drops: Counter[str] | None = None
 ) -> list[tuple[str, Iterator[Row]]]:
     """The files of a folder, the one file, or the splits of a data set on a hub: a name and the rows of each."""
-    path = Path(source)
+    path, name = Path(source), source.removeprefix("hf:")
     if path.is_dir():
         return [(subset_name(one), rows_of(one, skip_bad=skip_bad, drops=drops)) for one in data_files(path)]
-    if path.exists() or not _is_hub_name(source):
+    if name == source and (path.exists() or not _is_hub_name(source)):
         return [(subset_name(path), rows_of(path, skip_bad=skip_bad, drops=drops))]
-    return _hub_splits(source)
+    try:
+        return list(hub_splits(name).items())
+    except BackendError as error:
+        raise BackendError(f"no file or folder {source!r}, and from a hub: {error}") from error
 
 
 def subset_name(path: str | Path) -> str:
@@ -174,25 +181,3 @@ def checked(row: BenchRow, steps: Sequence[float], source: str) -> tuple[float, 
 def _is_hub_name(source: str) -> bool:
     parts = source.split("/")
     return len(parts) == 2 and all(parts) and not source.startswith((".", "~")) and ".json" not in source
-
-
-def _hub_splits(source: str) -> list[tuple[str, Iterator[Row]]]:
-    try:
-        import datasets
-    except ImportError:
-        raise ConfigError(
-            f"no file or folder {source!r}, and reading a data set from a hub needs: pip install 'gradatim[data]'"
-        ) from None
-    name, _, split = source.partition(":")
-    try:
-        loaded: Any = datasets.load_dataset(name, split=split or None)
-    except Exception as error:
-        raise InputError(
-            f"a data set that can't be loaded ({error})", file=source, fix="check name and connection"
-        ) from error
-    splits = {split: loaded} if split else dict(loaded)
-    return [(part, _hub_rows(f"{name}:{part}", rows)) for part, rows in splits.items()]
-
-
-def _hub_rows(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
-    return (Row(source, number, dict(data)) for number, data in enumerate(rows, 1))

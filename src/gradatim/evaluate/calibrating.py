@@ -17,7 +17,16 @@ from gradatim.core import Estimate, Reduction
 from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate.items import Items, LabelledSource, answer_items, read_answers, read_labelled, step_items
 from gradatim.evaluate.steps import Steps, calibration_error, reliability_bins
-from gradatim.score.calibrate import Calibration, Method, Scale, fit_map, read_calibration, scale_of, write_calibration
+from gradatim.score.calibrate import (
+    Calibration,
+    Method,
+    Scale,
+    fit_map,
+    fits,
+    read_calibration,
+    scale_of,
+    write_calibration,
+)
 from gradatim.score.stage import CountingScorer
 from gradatim.view.parts import Cell, Reliability, Report, Table
 from gradatim.view.report import write_report
@@ -123,14 +132,20 @@ def calibrate_stage(
 
 
 def fitted(items: Items, method: Method, scale: Scale) -> Calibration:
-    """The calibration that fits all items."""
+    """The calibration that fits all items.
+
+    Rates count by the tries behind them. A label of validity counts once for a prefix, however many solutions share it and
+    repeat the label, as it does where the map is measured.
+    """
+    weight = 1.0 if items.truth == "value" else 1 / (items.good + items.bad)
     return Calibration(
         method=method,
         scale=scale,
-        numbers=fit_map(method, items.scores, items.good, items.bad, scale),
+        numbers=fit_map(method, items.scores, items.good * weight, items.bad * weight, scale),
         truth=items.truth,
         target=items.target,
         scorer=items.scorer,
+        checkpoint=items.checkpoint,
         reduction=items.reduction,
         items=len(items.scores),
         problems=len(set(items.problems)),
@@ -201,7 +216,9 @@ def _some(items: Items, chosen: NDArray[np.bool_]) -> Items:
     parts: dict[str, Any] = {name: getattr(items, name)[chosen] for name in names}
     for name in ("problems", "sources"):
         parts[name] = tuple(value for value, kept in zip(getattr(items, name), chosen, strict=True) if kept)
-    rest = {name: getattr(items, name) for name in ("scorer", "truth", "target", "reduction", "calibrated")}
+    rest = {
+        name: getattr(items, name) for name in ("scorer", "truth", "target", "reduction", "calibrated", "checkpoint")
+    }
     return Items(**parts, **rest)
 
 
@@ -223,12 +240,13 @@ def _items(config: CalibrateConfig, scorer: CountingScorer | None, drops: Counte
 
 def _fits(made: Calibration, items: Items) -> list[str]:
     """Notes on a calibration that is measured on these items; ConfigError if it is about something else."""
-    theirs, ours = (made.scorer, made.truth, made.reduction), (items.scorer, items.truth, items.reduction)
+    notes = list(fits(made, items.scorer, items.checkpoint))
+    theirs, ours = (made.truth, made.reduction), (items.truth, items.reduction)
     if theirs != ours:
-        raise ConfigError(f"a calibration of {theirs} can't be measured on {ours} (scorer, truth, reduction)")
+        raise ConfigError(f"a calibration of {theirs} can't be measured on {ours} (truth, reduction)")
     if made.target == items.target:
-        return []
-    return [f"fitted for: {made.target}", f"measured on: {items.target}"]
+        return notes
+    return [*notes, f"fitted for: {made.target}", f"measured on: {items.target}"]
 
 
 def _command(config: CalibrateConfig) -> str:

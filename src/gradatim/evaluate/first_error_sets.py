@@ -24,6 +24,7 @@ from gradatim import records, stats
 from gradatim.core import Score
 from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate.items import Labelled, LabelledSource, listed, read_labelled
+from gradatim.score.signature import same_model
 from gradatim.score.stage import CountingScorer
 
 Floats = NDArray[np.float64]
@@ -78,6 +79,8 @@ class SetRule:
     """What decides which places a set holds."""
 
     scorer: str
+    checkpoint: str = ""
+    """The model behind that name; empty where the scores that it was set on did not say."""
     calibrated: str
     """How its scores were calibrated; empty: not."""
     miss: float
@@ -91,16 +94,22 @@ class SetRule:
 
     def places(self, score: Score) -> tuple[int | None, ...]:
         """The set for a solution, ascending, None (no error) last. ConfigError for other scores than it was set on."""
-        if (score.by, score.calibrated) != (self.scorer, self.calibrated):
-            raise ConfigError(
-                f"a rule for scores by {self.scorer!r} ({self.calibrated or 'not calibrated'}) can't take scores by "
-                f"{score.by!r} ({score.calibrated or 'not calibrated'})"
-            )
+        self.fits(score)
         found = strangeness(score.steps)
         last = len(score.steps)
         limits = [self.thresholds["error" if place < last else "none"] for place in range(last + 1)]
         held = [place for place, limit in enumerate(limits) if math.isfinite(found[place]) and found[place] <= limit]
         return tuple(place if place < last else None for place in held)
+
+    def fits(self, score: Score) -> tuple[str, ...]:
+        """Check that it is a score of the kind that the rule was set on; ConfigError, or notes, as `same_model`."""
+        theirs, ours = (one or "not calibrated" for one in (self.calibrated, score.calibrated))
+        if theirs != ours:
+            raise ConfigError(
+                f"a rule for scores by {self.scorer!r} ({theirs}) can't take scores by {score.by!r} ({ours})"
+            )
+        remedy = "set one for this model (gradatim conformal --labels)"
+        return same_model("a rule", (self.scorer, self.checkpoint), (score.by, score.checkpoint), remedy)
 
 
 def strangeness(steps: Sequence[float]) -> Floats:
@@ -163,6 +172,7 @@ def conformal_stage(
     rows, truths = _known(rows, drops)
     rule = SetRule(
         scorer=rows[0].score.by,
+        checkpoint=rows[0].score.checkpoint,
         calibrated=rows[0].score.calibrated,
         miss=config.miss,
         by_class=config.by_class,
@@ -287,6 +297,7 @@ def read_rule(path: str | Path) -> SetRule:
     miss = row.number("miss", row.data.get("miss"))
     return SetRule(
         scorer=row.text("scorer"),
+        checkpoint=row.optional_text("checkpoint") or "",
         calibrated=row.optional_text("calibrated") or "",
         miss=miss,
         by_class=row.flag("by_class"),
@@ -299,15 +310,17 @@ def read_rule(path: str | Path) -> SetRule:
 def _applied(config: ConformalConfig, drops: Counter[str]) -> dict[str, Any]:
     rule = read_rule(str(config.rule))
     scores = records.read_scores(str(config.scores), skip_bad=config.skip_bad, drops=drops)
-    sets = []
+    sets, notes = [], dict[str, None]()
     for solution_id, score in scores:
+        notes |= dict.fromkeys(rule.fits(score))
         places = rule.places(score)
         steps = [place for place in places if place is not None]
         sets.append({"id": solution_id, "steps": steps, "none": None in places})
     if config.out is not None:
         records.write_rows(config.out, sets)
     promise = {"miss": rule.miss, "by_class": rule.by_class, "target": rule.target, "problems": rule.problems}
-    return {"sets": sets, "scorer": rule.scorer, **promise, "out": config.out, "drops": dict(drops)}
+    told = {"sets": sets, "scorer": rule.scorer, **promise}
+    return {**told, "out": config.out, "notes": list(notes), "drops": dict(drops)}
 
 
 def _shown(limits: Mapping[Class, float]) -> dict[str, float | None]:

@@ -54,6 +54,8 @@ class Items:
     """How answers' values were made."""
     calibrated: str = ""
     """How the scores were calibrated before."""
+    checkpoint: str = ""
+    """The model behind the scorer's name; empty: not known."""
 
     def against(self, scores: Floats) -> Steps:
         """These or other scores of the items beside the share of good evidence."""
@@ -146,6 +148,7 @@ def step_items(rows: Sequence[Labelled], neutral: Literal["good", "bad", "skip"]
         truth=truth,
         target=_target(rows, truth),
         calibrated=rows[0].score.calibrated,
+        checkpoint=rows[0].score.checkpoint,
     )
 
 
@@ -174,6 +177,7 @@ def answer_items(pool: Pool, scores: PoolScores, values: Sequence[Sequence[float
         target=f"the answer is right, for solutions by {listed(authors)}",
         reduction=how,
         calibrated=scores.scores[0][0].calibrated,
+        checkpoint=scores.scores[0][0].checkpoint,
     )
 
 
@@ -241,7 +245,7 @@ def _scored(
 
 def _recorded(path: str, solutions: Mapping[str, Solution], skip_bad: bool, drops: Counter[str]) -> dict[str, Score]:
     read = dict(records.read_scores(path, skip_bad=skip_bad, drops=drops))
-    names = sorted({score.by for score in read.values()})
+    names = sorted({f"{score.by} {score.checkpoint}".strip() for score in read.values()})
     if len(names) != 1 or len({score.calibrated for score in read.values()}) > 1:
         raise InputError(f"scores by {', '.join(names) or 'nobody'}", expected="one model, calibrated once", file=path)
     missing = [name for name in solutions if name not in read]

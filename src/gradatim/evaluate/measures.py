@@ -31,6 +31,11 @@ class Measure:
     statistic: Statistic
     """Totals (samples x columns) -> a value each, NaN where there is none."""
 
+    @property
+    def value(self) -> float:
+        """The value without an interval; NaN without rows."""
+        return float(self.statistic(self.columns.sum(axis=0, keepdims=True))[0])
+
     def estimate(self, seed: int = 0) -> Estimate:
         """The value with a 95 % interval by bootstrap over problems; `n` counts problems.
 

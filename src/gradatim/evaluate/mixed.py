@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +16,7 @@ from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate import thresholds
 from gradatim.evaluate.asked import EvaluateConfig, Part, overlap, read_parts, threshold_rows
 from gradatim.evaluate.bench import BenchRow
+from gradatim.evaluate.mistakes import cases
 from gradatim.evaluate.pool_suite import pool_result, pool_scored, scored_by
 from gradatim.evaluate.preferences import PreferenceSuite, missing, preference_result
 from gradatim.evaluate.prmscore import cross_fitted_prm, prmbench_result
@@ -37,7 +36,8 @@ from gradatim.evaluate.thresholds import Thresholds
 from gradatim.problems.pool_scores import PoolScores, pool_misalignment, read_pool_scores
 from gradatim.problems.pools import Pool
 from gradatim.records import read_rows, reason
-from gradatim.runs import atomic_write, environment, plain
+from gradatim.runs import environment, plain
+from gradatim.view.evaluation.page import write_evaluation
 
 SCHEMA = "gradatim.evaluation/1"
 """Of report.json and of what `--json` prints."""
@@ -70,6 +70,7 @@ def evaluate_stage(
         "suites": [{"suite": part.suite, "subset": part.subset, "data": part.data} for part in parts],
         "models": list(dict.fromkeys(one.model for one in results)),
         "results": [one.as_json() for one in results],
+        "cases": cases(parts, results, config.cases) if config.report is not None else [],
         "differences": differences(results, config.seed),
         "seeds": seeds(results, work.bases),
         "warnings": work.warnings,
@@ -80,10 +81,7 @@ def evaluate_stage(
     }
     written = dict(plain(found))
     if config.report is not None:
-        folder = Path(config.report)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(written, ensure_ascii=False, allow_nan=False, indent=1)
-        atomic_write(folder / "report.json", (text + "\n").encode("utf-8", "backslashreplace"))
+        write_evaluation(written, config.report)
     return written
 
 

@@ -16,7 +16,10 @@ from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate import measures
 from gradatim.evaluate.measures import Floats, Measure
 from gradatim.evaluate.results import Result
+from gradatim.evaluate.said import Said, of_candidates
 from gradatim.evaluate.score_checks import Scored, check_scores
+from gradatim.evaluate.step_suite import score_by_length
+from gradatim.evaluate.steps import Steps, reliability_bins
 from gradatim.problems.pool_scores import PoolScores, read_pool_scores
 from gradatim.problems.pools import Candidate, Pool, read_pool
 from gradatim.stats import auroc, best_of_curve, bootstrap_statistic, majority_curve, pass_curve
@@ -85,10 +88,25 @@ def pool_result(
         nulls={name: {rule: one.estimate(seed) for rule, one in nulls.items()}},
         over_nulls={name: {rule: head.minus(one, seed) for rule, one in nulls.items()}},
         by={"reduction": _by_reduction(pool, scores, possible, n, seed), **_without_echoes(pool, values, seed)},
-        curves={"accuracy_by_n": _by_n(pool, curve, ns, seed), "reduction": how},
+        curves={"accuracy_by_n": _by_n(pool, curve, ns, seed), "reduction": how, **_curves(pool, scores, values)},
         notes=notes,
         paired={name: head},
+        said=_said(pool, scores, values),
     )
+
+
+def _said(pool: Pool, scores: PoolScores, values: Sequence[Sequence[float]]) -> dict[str, Said]:
+    found: dict[str, Said] = {}
+    for problem, mine, row in zip(pool.problems, scores.scores, values, strict=True):
+        right = [one.correct is True for one in problem.candidates]
+        said = of_candidates(row, right, [score.steps for score in mine])
+        found |= {candidate_key(problem.id, one): some for one, some in zip(problem.candidates, said, strict=True)}
+    return found
+
+
+def candidate_key(problem: str, one: Candidate) -> str:
+    """What a candidate is called."""
+    return f"{problem}/{one.index}"
 
 
 def _reductions(scores: PoolScores, asked: Reduction | None) -> tuple[Reduction, list[Reduction], list[str]]:
@@ -183,6 +201,18 @@ def _by_n(pool: Pool, curve: Floats, ns: Sequence[int], seed: int) -> list[dict[
         }
         for k, n in enumerate(ns)
     ]
+
+
+def _curves(pool: Pool, scores: PoolScores, values: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Values against the share of right answers, and step scores against the number of steps."""
+    flat = np.array([value for row in values for value in row], dtype=np.float64)
+    right = np.concatenate(_good(pool))
+    known = ~np.isnan(flat)
+    problems = [problem.id for problem in pool.problems for _ in problem.candidates]
+    steps = Steps(flat[known], right[known], tuple(one for one, is_in in zip(problems, known, strict=True) if is_in))
+    every = [score.steps for row in scores.scores for score in row]
+    lengths = score_by_length(list(zip(every, (right == 1).tolist(), strict=True))) if scores.has_steps else []
+    return {"reliability": reliability_bins(steps), "score_by_length": lengths}
 
 
 def _without_echoes(pool: Pool, values: Sequence[Sequence[float]], seed: int) -> dict[str, list[dict[str, Any]]]:

@@ -26,6 +26,7 @@ from gradatim.evaluate import measures
 from gradatim.evaluate.bench import parts_of
 from gradatim.evaluate.measures import Measure
 from gradatim.evaluate.results import Result
+from gradatim.evaluate.said import of_answers
 from gradatim.evaluate.step_suite import grouped, length_bins
 from gradatim.labels.pairs import load_pairs
 from gradatim.records import Row, convert, prompt_id, row_id, shown
@@ -194,9 +195,9 @@ def preference_result(
         measures={**_more(suite, choices, values, paired, seed)},
         nulls={"accuracy": {name: one.estimate(seed) for name, one in guesses.items()}},
         over_nulls={"accuracy": {name: paired["accuracy"].minus(one, seed) for name, one in guesses.items()}},
-        by=_by(rows, paired, seed),
-        cases=_cases(rows, found),
+        by=_by(rows, paired, guesses, seed),
         paired=paired,
+        said={row.id: of_answers(one, len(row.chosen)) for row, one in zip(rows, found, strict=True)},
     )
 
 
@@ -261,7 +262,9 @@ def _average(
     return {**found, "subset_average": Estimate(float(np.mean(scores)), math.nan, math.nan, len(choices))}
 
 
-def _by(rows: Sequence[Choice], paired: Mapping[str, Measure], seed: int) -> dict[str, list[dict[str, Any]]]:
+def _by(
+    rows: Sequence[Choice], paired: Mapping[str, Measure], rules: Mapping[str, Measure], seed: int
+) -> dict[str, list[dict[str, Any]]]:
     longer = [
         "chosen longer" if len(row.chosen[0].text) > len(row.rejected[0].text) else "chosen not longer" for row in rows
     ]
@@ -270,26 +273,7 @@ def _by(rows: Sequence[Choice], paired: Mapping[str, Measure], seed: int) -> dic
         "length": length_bins([len(row.chosen[0].steps) for row in rows]),
         "which_is_longer": longer,
     }
-    return {name: grouped(key, paired, seed) for name, key in keys.items() if len(set(key)) > 1}
-
-
-def _cases(rows: Sequence[Choice], values: Sequence[Sequence[float]], most: int = 12) -> list[dict[str, Any]]:
-    """The rows in which a rejected answer is furthest above the best chosen one."""
-    margins = [max(one[: len(row.chosen)]) - max(one[len(row.chosen) :]) for row, one in zip(rows, values, strict=True)]
-    worst = sorted((margin, index) for index, margin in enumerate(margins) if margin < 0)[:most]
-    return [
-        {
-            "id": rows[index].id,
-            "kind": "a rejected answer above the chosen ones",
-            "class": rows[index].subset,
-            "prompt": rows[index].chosen[0].prompt,
-            "answers": [answer.text for answer in rows[index].answers],
-            "values": list(values[index]),
-            "chosen": len(rows[index].chosen),
-            "margin": margin,
-        }
-        for margin, index in worst
-    ]
+    return {name: grouped(key, paired, seed, rules=rules) for name, key in keys.items() if len(set(key)) > 1}
 
 
 def missing(choice: Choice, found: Sequence[float | None], source: str) -> InputError:

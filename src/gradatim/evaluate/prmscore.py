@@ -28,8 +28,9 @@ from gradatim.evaluate.bench import BenchRow
 from gradatim.evaluate.guesses import step_features
 from gradatim.evaluate.measures import Floats, Measure
 from gradatim.evaluate.results import Result
+from gradatim.evaluate.said import of_marks
 from gradatim.evaluate.sources import Judgement
-from gradatim.evaluate.step_suite import CASES, case, grouped, length_bins, step_ranking, told
+from gradatim.evaluate.step_suite import JUDGES_THRESHOLD, grouped, length_bins, step_ranking, told
 from gradatim.evaluate.steps import Steps, reliability_bins, step_auroc
 from gradatim.evaluate.thresholds import Thresholds, cross_fit, middle
 from gradatim.labels.prmbench import CORRECT
@@ -85,7 +86,8 @@ def prmbench_result(
     seed: int = 0,
 ) -> Result:
     """The findings about one model; without `cut` (a judge's labels) a step is wrong if most of its votes say so."""
-    valid = _called_right(judgements, (0.5,) * len(rows) if cut is None else cut.rows)
+    limits = (JUDGES_THRESHOLD,) * len(rows) if cut is None else cut.rows
+    valid = _called_right(judgements, limits)
     table = np.array([counts_of(row, said) for row, said in zip(rows, valid, strict=True)])
     planted = [index for index, row in enumerate(rows) if row.group != CORRECT]
     if not planted:
@@ -95,7 +97,8 @@ def prmbench_result(
         for name, how in {"prm_score": prm_score, "f1": positive_f1, "negative_f1": negative_f1}.items()
     }
     inside, scores = [rows[index] for index in planted], [judgements[index].scores for index in planted]
-    nulls, over = _beside(inside, paired["prm_score"], seed)
+    rules = _rules(inside)
+    nulls, over = _beside(rules, paired["prm_score"], seed)
     steps = _steps(inside, scores)
     return Result(
         suite="prmbench",
@@ -112,10 +115,13 @@ def prmbench_result(
         nulls={**nulls, "step_auroc": _feature_aurocs(inside, seed)},
         over_nulls=over,
         threshold=None if cut is None else told(cut, overlap),
-        by=_by(inside, scores, table[planted], paired, seed),
+        by=_by(inside, scores, table[planted], paired, rules, seed),
         curves={"reliability": [] if source == "labels" else reliability_bins(steps)},
-        cases=_cases(rows, judgements, valid, planted),
         paired=paired,
+        said={
+            row.id: of_marks(one.scores, row.marks, limit)
+            for row, one, limit in zip(rows, judgements, limits, strict=True)
+        },
     )
 
 
@@ -273,6 +279,7 @@ def _by(
     scores: Sequence[Sequence[float]],
     table: Floats,
     paired: Mapping[str, Measure],
+    rules: Mapping[str, Measure],
     seed: int,
 ) -> dict[str, list[dict[str, Any]]]:
     """By class, with the counts that a PRMScore is made of, and by length; of the modified solutions."""
@@ -281,19 +288,17 @@ def _by(
         return step_ranking(_steps([rows[index] for index in chosen], [scores[index] for index in chosen]), seed)
 
     classes = []
-    for one in grouped([row.group for row in rows], paired, seed, ranking):
+    for one in grouped([row.group for row in rows], paired, seed, ranking, rules):
         chosen = [index for index, row in enumerate(rows) if row.group == one["name"]]
-        single = {"prm_score": one["f1"]} if one["name"] == ALL_RIGHT else {}
+        single = {"prm_score": one["f1"], "best_rule": None} if one["name"] == ALL_RIGHT else {}
         tp, fp, tn, fn = table[chosen].sum(axis=0)
         classes.append({**one, **single, "steps": {"tp": tp, "fp": fp, "tn": tn, "fn": fn}})
-    lengths = grouped(length_bins([len(row.prefix.steps) for row in rows]), paired, seed, ranking)
+    lengths = grouped(length_bins([len(row.prefix.steps) for row in rows]), paired, seed, ranking, rules)
     return {"class": classes, "length": lengths}
 
 
-def _beside(
-    rows: Sequence[BenchRow], paired: Measure, seed: int
-) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
-    """PRMScores of rules without a model, and how far the model is above them."""
+def _rules(rows: Sequence[BenchRow]) -> dict[str, Measure]:
+    """PRMScores of rules without a model."""
     marks = [mark for row in rows for mark in row.marks if mark is not None]
     share = marks.count(1) / max(len(marks), 1)
     said: dict[str, list[list[float]]] = {
@@ -308,25 +313,15 @@ def _beside(
         except ConfigError:
             continue
         said[name] = [[float(one >= at) for one in some] for some, at in zip(features, cuts, strict=True)]
-    guessed = {
+    return {
         name: _measure(rows, np.array([counts_of(row, one) for row, one in zip(rows, some, strict=True)]), prm_score)
         for name, some in said.items()
     }
-    nulls = {"prm_score": {name: one.estimate(seed) for name, one in guessed.items()}}
-    return nulls, {"prm_score": {name: paired.minus(one, seed) for name, one in guessed.items()}}
 
 
-def _cases(
-    rows: Sequence[BenchRow],
-    judgements: Sequence[Judgement],
-    valid: Sequence[Sequence[float]],
-    planted: Sequence[int],
-) -> list[dict[str, Any]]:
-    """The solutions with most steps judged wrongly."""
-    wrong = {index: sum(counts_of(rows[index], valid[index])[k] for k in (1, 3)) for index in planted}
-    worst = sorted(planted, key=lambda index: -wrong[index])[:CASES]
-    found = []
-    for index in worst:
-        first = next((k for k, one in enumerate(valid[index]) if one == 0.0), None)
-        found.append(case(rows[index], judgements[index].scores, first, f"{wrong[index]:.0f} steps misjudged"))
-    return found
+def _beside(
+    rules: Mapping[str, Measure], paired: Measure, seed: int
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
+    """The rules' estimates, and how far the model is above them."""
+    nulls = {"prm_score": {name: one.estimate(seed) for name, one in rules.items()}}
+    return nulls, {"prm_score": {name: paired.minus(one, seed) for name, one in rules.items()}}

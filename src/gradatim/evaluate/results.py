@@ -8,6 +8,7 @@ from typing import Any
 
 from gradatim.core import Estimate
 from gradatim.evaluate.measures import Measure
+from gradatim.evaluate.said import Said, kinds_of
 from gradatim.runs import plain
 
 Numbers = Mapping[str, Any]
@@ -37,22 +38,22 @@ class Result:
     """The same measures by generator, class, length, ..."""
     curves: Mapping[str, Any] = field(default_factory=dict)
     """What is drawn: reliability, scores by length, F1 against the threshold, accuracy against n."""
-    cases: Sequence[Numbers] = ()
-    """Solutions to look at, the surest mistakes first."""
     notes: Sequence[str] = ()
     """What to know before the numbers are compared with others."""
     paired: Mapping[str, Measure] = field(default_factory=dict)
     """What differences between models are made of; not written."""
+    said: Mapping[str, Said] = field(default_factory=dict)
+    """What the model said of each row, by its id; written for those that are shown."""
 
     def as_json(self) -> dict[str, Any]:
         """The result as JSON holds it; numbers that are not there are null."""
         shown = {name: getattr(self, name) for name in _WRITTEN}
-        return dict(plain(shown))
+        return dict(plain({**shown, "mistakes": kinds_of(self.said.values())}))
 
 
 _WRITTEN = (
     *("suite", "subset", "model", "source", "headline", "counts", "measures", "nulls", "over_nulls"),
-    *("threshold", "by", "curves", "cases", "notes"),
+    *("threshold", "by", "curves", "notes"),
 )
 
 

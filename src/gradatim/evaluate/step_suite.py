@@ -14,8 +14,9 @@ from gradatim.evaluate.bench import BenchRow
 from gradatim.evaluate.first_error import Judged, accuracy, measure, predict
 from gradatim.evaluate.guesses import first_error_guesses, step_features
 from gradatim.evaluate.measures import Floats, Measure
-from gradatim.evaluate.pages import telling, threshold_curve
+from gradatim.evaluate.pages import threshold_curve
 from gradatim.evaluate.results import Result
+from gradatim.evaluate.said import Said, of_first_error
 from gradatim.evaluate.sources import Judgement
 from gradatim.evaluate.steps import Steps, calibration_error, reliability_bins, step_auroc, steps_of
 from gradatim.evaluate.thresholds import Thresholds
@@ -27,8 +28,8 @@ NO_DECISION = 1 << 40
 LENGTH_BINS = 4
 """Groups of about equal size by number of steps."""
 
-CASES = 12
-"""Solutions that a result shows."""
+JUDGES_THRESHOLD = 0.5
+"""Below this rate of its votes a step is called wrong by a judge, which has no threshold of its own."""
 
 LAST_SHARE = 0.9
 """From this share of erroneous rows on whose last step is the wrong one, a result says so."""
@@ -52,7 +53,8 @@ def step_result(
     """The findings about one model; without `cut` (a judge's labels) the first errors are those that it names."""
     judged, said = judged_rows(rows, judgements), _predictions(judgements, cut)
     paired = {name: _measure(rows, columns, how) for name, (columns, how) in _columns(rows, said).items()}
-    nulls, over = _beside(rows, paired, seed)
+    rules = _rules(rows)
+    nulls, over = _beside(rules, paired, seed)
     steps = steps_of(judged)
     if not math.isnan(auroc(steps.scores, steps.right)):
         nulls["step_auroc"] = _feature_aurocs(rows, seed)
@@ -67,15 +69,15 @@ def step_result(
         nulls=nulls,
         over_nulls=over,
         threshold=None if cut is None else told(cut, overlap),
-        by=_by(rows, judged, paired, seed),
+        by=_by(rows, judged, paired, rules["f1"], seed),
         curves={
             "reliability": [] if source == "labels" else reliability_bins(steps),
-            "score_by_length": score_by_length(judged),
+            "score_by_length": score_by_length([(one.scores, one.error is None) for one in judged]),
             "f1_by_threshold": None if cut is None else threshold_curve({subset: judged}).series[0],
         },
-        cases=_cases(rows, judged, said),
         notes=_notes(rows),
         paired=paired,
+        said=_said(rows, judgements, said, cut),
     )
 
 
@@ -185,24 +187,32 @@ def _measures(
     return found
 
 
-def _beside(
-    rows: Sequence[BenchRow], paired: Mapping[str, Measure], seed: int
-) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
-    """The rules' F1 and accuracies, and how far the model is above them."""
+def _rules(rows: Sequence[BenchRow]) -> dict[str, dict[str, Measure]]:
+    """For F1 and both accuracies what rules without a model get."""
     wrong = np.array([row.error is not None for row in rows])
-    nulls: dict[str, dict[str, Estimate]] = {"f1": {}, "error_accuracy": {}, "correct_accuracy": {}}
-    over: dict[str, dict[str, Estimate]] = {"f1": {}, "error_accuracy": {}, "correct_accuracy": {}}
+    found: dict[str, dict[str, Measure]] = {"f1": {}, "error_accuracy": {}, "correct_accuracy": {}}
     for name, hits in first_error_guesses(rows).items():
         if np.isnan(hits).any():
             continue
-        guessed = {
-            "f1": _measure(rows, _f1_columns(hits, wrong), measures.harmonic),
-            "error_accuracy": _measure(rows, _stacked(np.where(wrong, hits, 0), wrong), measures.ratio),
-            "correct_accuracy": _measure(rows, _stacked(np.where(wrong, 0, hits), ~wrong), measures.ratio),
+        columns = {
+            "f1": (_f1_columns(hits, wrong), measures.harmonic),
+            "error_accuracy": (_stacked(np.where(wrong, hits, 0), wrong), measures.ratio),
+            "correct_accuracy": (_stacked(np.where(wrong, 0, hits), ~wrong), measures.ratio),
         }
-        for measured, one in guessed.items():
-            nulls[measured][name] = one.estimate(seed)
-            over[measured][name] = paired[measured].minus(one, seed)
+        for measured, (column, how) in columns.items():
+            found[measured][name] = _measure(rows, column, how)
+    return found
+
+
+def _beside(
+    rules: Mapping[str, Mapping[str, Measure]], paired: Mapping[str, Measure], seed: int
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
+    """The rules' estimates, and how far the model is above them."""
+    nulls = {measured: {name: one.estimate(seed) for name, one in some.items()} for measured, some in rules.items()}
+    over = {
+        measured: {name: paired[measured].minus(one, seed) for name, one in some.items()}
+        for measured, some in rules.items()
+    }
     return nulls, over
 
 
@@ -223,7 +233,11 @@ def _feature_aurocs(rows: Sequence[BenchRow], seed: int) -> dict[str, Estimate]:
 
 
 def _by(
-    rows: Sequence[BenchRow], judged: Sequence[Judged], paired: Mapping[str, Measure], seed: int
+    rows: Sequence[BenchRow],
+    judged: Sequence[Judged],
+    paired: Mapping[str, Measure],
+    rules: Mapping[str, Measure],
+    seed: int,
 ) -> dict[str, list[dict[str, Any]]]:
     keys = {
         "generator": [row.author for row in rows],
@@ -234,7 +248,7 @@ def _by(
     def ranking(chosen: Sequence[int]) -> Estimate:
         return step_ranking(steps_of([judged[index] for index in chosen]), seed)
 
-    return {name: grouped(key, paired, seed, ranking) for name, key in keys.items() if len(set(key)) > 1}
+    return {name: grouped(key, paired, seed, ranking, rules) for name, key in keys.items() if len(set(key)) > 1}
 
 
 def step_ranking(steps: Steps, seed: int) -> Estimate:
@@ -249,9 +263,10 @@ def grouped(
     paired: Mapping[str, Measure],
     seed: int,
     ranking: Callable[[Sequence[int]], Estimate] | None = None,
+    rules: Mapping[str, Measure] | None = None,
 ) -> list[dict[str, Any]]:
-    """The measures of the rows under each key, in the order in which the keys first occur ("" is left out), and the
-    AUROC of their steps where `ranking` gives it."""
+    """The measures of the rows under each key, in the order in which the keys first occur ("" is left out), the AUROC of
+    their steps where `ranking` gives it, and of rules without a model the one that is best on these rows."""
     members: dict[str, list[int]] = {}
     for index, key in enumerate(keys):
         members.setdefault(key, []).append(index)
@@ -261,10 +276,18 @@ def grouped(
             "rows": len(chosen),
             **{name: one.of(chosen).estimate(seed) for name, one in paired.items()},
             **({} if ranking is None else {"step_auroc": ranking(chosen)}),
+            **({} if not rules else {"best_rule": best_rule(rules, chosen)}),
         }
         for key, chosen in members.items()
         if key
     ]
+
+
+def best_rule(rules: Mapping[str, Measure], chosen: Sequence[int]) -> dict[str, Any] | None:
+    """`name` and `value` of the best of the rules on some rows: the best with hindsight, so that no model is flattered."""
+    values = {name: one.of(chosen).value for name, one in rules.items()}
+    known = {name: value for name, value in values.items() if not math.isnan(value)}
+    return {"name": (name := max(known, key=lambda one: known[one])), "value": known[name]} if known else None
 
 
 def length_bins(counts: Sequence[int]) -> list[str]:
@@ -281,43 +304,31 @@ def length_bins(counts: Sequence[int]) -> list[str]:
     return [names[one] for one in place]
 
 
-def score_by_length(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """For each number of steps: solutions, the share without a wrong step, the mean and the mean lowest step score."""
-    groups: dict[int, list[Judged]] = {}
-    for one in judged:
-        if not all(math.isnan(score) for score in one.scores):
-            groups.setdefault(len(one.scores), []).append(one)
+def score_by_length(scored: Sequence[tuple[Sequence[float], bool]]) -> list[dict[str, Any]]:
+    """From step scores, and whether a solution is right, for each number of steps: solutions, the share that is right, the
+    mean and the mean lowest step score. Solutions without a scored step are left out."""
+    groups: dict[int, list[tuple[float, float, bool]]] = {}
+    for scores, right in scored:
+        known = [score for score in scores if not math.isnan(score)]
+        if known:
+            groups.setdefault(len(scores), []).append((math.fsum(known) / len(known), min(known), right))
     return [
         {
             "steps": count,
             "solutions": len(group),
-            "correct": sum(one.error is None for one in group) / len(group),
-            "mean_score": float(np.mean([np.nanmean(one.scores) for one in group])),
-            "lowest_score": float(np.mean([np.nanmin(one.scores) for one in group])),
+            "correct": sum(right for _, _, right in group) / len(group),
+            "mean_score": math.fsum(mean for mean, _, _ in group) / len(group),
+            "lowest_score": math.fsum(lowest for _, lowest, _ in group) / len(group),
         }
         for count, group in sorted(groups.items())
     ]
 
 
-def _cases(rows: Sequence[BenchRow], judged: Sequence[Judged], said: Sequence[int | None]) -> list[dict[str, Any]]:
-    shown = [None if one == NO_DECISION else one for one in said]
-    return [
-        case(rows[index], judged[index].scores, shown[index], kind) for index, kind in telling(judged, shown, CASES)
-    ]
-
-
-def case(row: BenchRow, scores: Sequence[float], said: int | None, kind: str) -> dict[str, Any]:
-    """One solution to look at; step indices are 0-based."""
+def _said(
+    rows: Sequence[BenchRow], judgements: Sequence[Judgement], said: Sequence[int | None], cut: Thresholds | None
+) -> dict[str, Said]:
+    limits = (JUDGES_THRESHOLD,) * len(rows) if cut is None else cut.rows
     return {
-        "id": row.id,
-        "kind": kind,
-        "generator": row.author,
-        "class": row.group,
-        "prompt": row.prefix.prompt,
-        "steps": [step.text for step in row.prefix.steps],
-        "scores": list(scores),
-        "marks": list(row.marks),
-        "predicted": said,
-        "true": row.error,
-        "answer_correct": row.answer_correct,
+        row.id: of_first_error(one.scores, row.error, named, limit, decided=one.decided)
+        for row, one, named, limit in zip(rows, judgements, said, limits, strict=True)
     }

@@ -67,6 +67,8 @@ def calibration_error(steps: Steps) -> Estimate:
         return seen[-1]
 
     found = bootstrap_statistic(remembered, steps.problems, draws=DRAWS)
+    if np.isnan(found.value):
+        return found
     move = found.value - float(np.nanmean(seen[1:])) if len(seen) > 1 else 0.0
     return Estimate(found.value, max(0.0, found.low + move), max(0.0, found.high + move), found.n)
 

@@ -122,7 +122,7 @@ class _Reader:
             author="" if self.suite in ("prmbench", "prm800k", "bigbench-mistake") else given.author,
             marks=marks,
             group=prmbench.class_of(given.author) or row.optional_text("Subject") or "",
-            solution_id=solution.id,
+            solution=solution,
         )
 
     def _identity(self, row: Row, given: Given, solution: Solution) -> str:
@@ -177,5 +177,5 @@ def _lab_rows(source: str, seed: int) -> Iterator[BenchRow]:
                 answer_correct=str(stated_answer(prefix)) == problem.answer,
                 marks=tuple(1 if truth.valid else -1 for truth in truths),
                 group="" if error is None else str(truths[error].fault),
-                solution_id=Solution(prefix=prefix, author="student", draw=draw).id,
+                solution=Solution(prefix=prefix, author="student", draw=draw),
             )

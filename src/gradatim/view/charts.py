@@ -107,14 +107,16 @@ def histogram(chart: Histogram) -> str:
 
 
 def whisker(estimate: Estimate, low: float, high: float) -> str:
-    """A dot with its interval on the range from `low` to `high`: what stands beside an estimate in a table."""
+    """A dot with its interval on the range from `low` to `high`, zero marked: what stands beside an estimate in a table."""
     if not all(map(math.isfinite, (estimate.value, estimate.low, estimate.high))):
         return ""
     span = (high - low) or 1.0
     left, at, right = (4 + 72 * (value - low) / span for value in (estimate.low, estimate.value, estimate.high))
+    place = 4 - 72 * low / span
+    zero = f'<line class="axis" x1="{place:.1f}" x2="{place:.1f}" y1="1" y2="13"/>' if low < 0 < high else ""
     return (
         '<svg class="whisker" viewBox="0 0 80 14" width="80" height="14" aria-hidden="true">'
-        '<line class="rail" x1="4" x2="76" y1="7" y2="7"/>'
+        f'<line class="rail" x1="4" x2="76" y1="7" y2="7"/>{zero}'
         f'<rect class="c0 band" x="{left:.1f}" y="3" width="{max(right - left, 1):.1f}" height="8" rx="2"/>'
         f'<circle class="c0 dot" cx="{at:.1f}" cy="7" r="3.2"/></svg>'
     )
@@ -211,19 +213,20 @@ def _band(axes: _Axes, series: Series, index: int) -> str:
     for run in _runs(series):
         if not series.low:
             continue
-        over = [(axes.x(series.x[i]), axes.y(series.high[i])) for i in run]
-        under = [(axes.x(series.x[i]), axes.y(series.low[i])) for i in reversed(run)]
-        polygons.append(f'<polygon class="c{index % COLOURS} band" points="{_points(over + under)}"/>')
+        sides = (-3.0, 3.0) if len(run) == 1 else (0.0,)  # a point by itself has a bar
+        over = [(axes.x(series.x[i]) + side, axes.y(series.high[i])) for i in run for side in sides]
+        under = [(axes.x(series.x[i]) + side, axes.y(series.low[i])) for i in reversed(run) for side in reversed(sides)]
+        polygons.append(f'<polygon class="{_tone(series, index)} band" points="{_points(over + under)}"/>')
     return "".join(polygons)
 
 
 def _line(axes: _Axes, series: Series, index: int, marked: Sequence[float]) -> str:
-    dash = _DASHES[index % len(_DASHES)]
+    dash = _DASHES[(index if series.colour is None else series.colour) % len(_DASHES)]
     style = f' stroke-dasharray="{dash}"' if dash else ""
     parts = []
     for run in _runs(series):
         at = [(axes.x(series.x[i]), axes.y(series.y[i])) for i in run]
-        parts.append(f'<polyline class="c{index % COLOURS} line"{style} points="{_points(at)}"/>')
+        parts.append(f'<polyline class="{_tone(series, index)} line"{style} points="{_points(at)}"/>')
         for i, (x, y) in zip(run, at, strict=True):
             few = len(run) == 1 or (marked and len(series.x) <= _FEW)
             if few or any(math.isclose(series.x[i], tick) for tick in marked):
@@ -231,10 +234,15 @@ def _line(axes: _Axes, series: Series, index: int, marked: Sequence[float]) -> s
                 if series.low:
                     said += f" [{series.low[i]:.3f}, {series.high[i]:.3f}]"
                 parts.append(
-                    f'<circle class="c{index % COLOURS} dot" cx="{x:.1f}" cy="{y:.1f}" r="2.6">'
+                    f'<circle class="{_tone(series, index)} dot" cx="{x:.1f}" cy="{y:.1f}" r="2.6">'
                     f"<title>{html.escape(said)}</title></circle>"
                 )
     return "".join(parts)
+
+
+def _tone(series: Series, index: int) -> str:
+    """The class of a series' colour."""
+    return f"c{(index if series.colour is None else series.colour) % COLOURS}"
 
 
 def _runs(series: Series) -> list[list[int]]:
@@ -258,9 +266,9 @@ def _names(axes: _Axes, shown: Sequence[Series]) -> str:
     for index, place in zip(order, places, strict=True):
         start = axes.right + 4
         parts.append(
-            f'<line class="c{index % COLOURS} lead" x1="{start:.1f}" y1="{axes.y(last[index]):.1f}" '
+            f'<line class="{_tone(shown[index], index)} lead" x1="{start:.1f}" y1="{axes.y(last[index]):.1f}" '
             f'x2="{start + 8:.1f}" y2="{place:.1f}"/>'
-            f'<text class="c{index % COLOURS} name" x="{start + 11:.1f}" y="{place + 4:.1f}">'
+            f'<text class="{_tone(shown[index], index)} name" x="{start + 11:.1f}" y="{place + 4:.1f}">'
             f"{html.escape(_clip(shown[index].name, 17))}<title>{html.escape(shown[index].name)}</title></text>"
         )
     return "".join(parts)

@@ -36,6 +36,8 @@ class Series:
     y: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    colour: int | None = None
+    """Which of the page's colours, so that a model keeps its own from chart to chart; None: by its place."""
 
     def __post_init__(self) -> None:
         sizes = {len(self.x), len(self.y)} | {len(bound) for bound in (self.low, self.high) if bound}

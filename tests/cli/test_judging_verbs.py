@@ -74,7 +74,7 @@ def test_audit_writes_one_page_and_one_json(folder: Path, capsys: pytest.Capture
     page = (folder / "page" / "report.html").read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    assert "prefers-color-scheme: dark" in page
+    assert "color-scheme: light dark" in page
     assert not re.search(r"(?:src|href)=[\"'](?!#|data:)", page)
     titles = [table["title"] for table in json.loads((folder / "page" / "report.json").read_text("utf-8"))["tables"]]
     assert titles[0] == "What the labels say"

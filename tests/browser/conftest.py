@@ -1,4 +1,7 @@
-"""One browser for all tests of pages: Debian's Chromium, driven by Playwright."""
+"""One browser for all tests of pages: Debian's Chromium, driven by Playwright.
+
+It is closed after the last of them: as long as Playwright runs, an event loop does, and nothing else could run one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def _missing(what: str) -> NoReturn:
     pytest.skip(f"{what}: the pages are not tested in a browser")
 
 
-@pytest.fixture(scope="session", name="chromium")
+@pytest.fixture(scope="module", name="chromium")
 def _chromium() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright

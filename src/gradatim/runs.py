@@ -39,11 +39,17 @@ _LIBRARIES = ("torch", "transformers", "peft", "numpy", "math-verify", "sympy")
 
 
 class Run:
-    """A run's folder. With `force`, a stage that was asked for differently is done again instead of refused."""
+    """A run's folder. With `force`, a stage that was asked for differently is done again instead of refused.
+
+    ConfigError where there can't be one.
+    """
 
     def __init__(self, folder: str | Path, *, force: bool = False) -> None:
         self.folder, self.force = Path(folder), force
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder} can't be a run's folder ({error.strerror}); choose another") from None
 
     def path(self, name: str) -> Path:
         """Where the run keeps `name`."""

@@ -277,6 +277,18 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], found: str) -> No
     assert found in str(caught.value)
 
 
+def test_a_report_that_cannot_be_written_is_told_before_any_work(bench: str, tmp_path: Path) -> None:
+    """No model is opened for it."""
+    (tmp_path / "taken").write_text("a file\n", encoding="utf-8")
+    config = EvaluateConfig(suites=(f"processbench={bench}",), model=("m",), report=str(tmp_path / "taken"))
+    opened: list[str] = []
+    with pytest.raises(ConfigError) as caught:
+        evaluate_stage(config, [lambda: opened.append("m") or Hashed()], quiet=True)  # type: ignore[func-returns-value]
+    assert "can't write into" in str(caught.value)
+    assert not opened
+    assert (tmp_path / "taken").read_text("utf-8") == "a file\n"
+
+
 def test_prm800k_neutral_is_a_choice(tmp_path: Path) -> None:
     """A neutral step is no error unless it is asked to be one; rows with an unknown first error are counted."""
     rows = [

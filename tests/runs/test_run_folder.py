@@ -324,3 +324,11 @@ def test_killed_stage_is_resumed(tmp_path: Path) -> None:
         run.stage("make", {"n": 2}, dict)
     assert run.stage("make", {"n": 1}, lambda: {"rows": 2}) == {"rows": 2}
     assert run.manifest()["stages"]["make"]["sessions"] == 2
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A file where the folder should be is left alone."""
+    (tmp_path / "taken").write_text("a file\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="can't be a run's folder"):
+        Run(tmp_path / "taken")
+    assert (tmp_path / "taken").read_text("utf-8") == "a file\n"

@@ -163,6 +163,8 @@ class AuditFlags:
 @command(app, "audit", AuditFlags, AuditConfig, arguments=("labels",))
 def audit_command(flags: AuditFlags, config: AuditConfig, *, as_json: bool, quiet: bool) -> None:
     """How far to trust labels: balance, noise, contradictions, drift from another labeller, and what to look at first."""
+    if flags.out is not None:
+        records.check_output(Path(flags.out) / "report.html")
     drops: Counter[str] = Counter()
     labelled = load_labelled(flags.labels, skip_bad=flags.skip_bad, drops=drops)
     against = None if flags.against is None else load_labelled(flags.against, skip_bad=flags.skip_bad, drops=drops)

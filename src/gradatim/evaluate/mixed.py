@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -35,7 +36,7 @@ from gradatim.evaluate.step_suite import judged_rows, step_result
 from gradatim.evaluate.thresholds import Thresholds
 from gradatim.problems.pool_scores import PoolScores, pool_misalignment, read_pool_scores
 from gradatim.problems.pools import Pool
-from gradatim.records import read_rows, reason
+from gradatim.records import check_output, read_rows, reason
 from gradatim.runs import environment, plain
 from gradatim.view.evaluation.page import write_evaluation
 
@@ -51,7 +52,10 @@ def evaluate_stage(
     `openers` load the models of `config.model`, one at a time. The fields: `results` (one for each subset and model, see
     `Result`), `differences` (each two models, paired), `seeds` (mean and spread over models of one name), `warnings`
     (what is odd about scores, with the evidence), `skipped` (models without scores for a suite), `drops` (counted).
+    ConfigError, before any work, if the report can't be written.
     """
+    if config.report is not None:
+        check_output(Path(config.report) / "report.json")
     drops = Counter[str]()
     parts = read_parts(config, drops)
     work = _Work(config, parts, threshold_rows(config, drops), drops)

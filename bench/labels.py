@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ from gradatim.stats import wilson
 from gradatim.verify.answers import exact_verifier
 
 Floats = NDArray[np.float64]
+Seen = TypeVar("Seen", bound=tuple[Any, ...])
 
 SEEDS, SOLUTIONS = 3, 16
 BASE = "all, k=32"
@@ -216,13 +218,9 @@ def decisions(
             alive = rule.alive(tally)
             if alive is not None:
                 seen.append((rate, alive, policy.value(solution.prefix.first(k)) >= start / 2))
-    seen.sort(key=lambda one: one[0])
     print(f"\n{name}: decided steps against exact values; nominal {config.nominal} each way")
     print(f"{'start rate':>14}{'steps':>8}{'alive called dead':>30}{'dead called alive':>30}")
-    for tenth in range(10):
-        part = seen[len(seen) * tenth // 10 : len(seen) * (tenth + 1) // 10]
-        if not part:
-            continue
+    for part in tenths(seen):
         wrong = [
             wilson(sum(said != truth for said, truth in rows), len(rows))
             for rows in ([(s, t) for _, s, t in part if t], [(s, t) for _, s, t in part if not t])
@@ -241,17 +239,20 @@ def misplaced(name: str, policy: MarkovPolicy, solutions: Sequence[Solution], la
         rate = (row.start.good + 1) / (row.start.tried + 2)
         said = sum(row.bounds or ())
         seen.append((rate, said, row.error != dead, row.error != first_error(check(solution.prefix))))
-    seen.sort(key=lambda one: one[0])
     print(f"\n{name}: the chance of another first error, as it was said and as it is")
     print(f"{'start rate':>14}{'solutions':>11}{'said':>7}{'by exact values':>30}{'by the checker':>30}")
-    for tenth in range(10):
-        part = seen[len(seen) * tenth // 10 : len(seen) * (tenth + 1) // 10]
-        if not part:
-            continue
+    for part in tenths(seen):
         nominal = sum(said for _, said, _, _ in part) / len(part)
         wrong = (wilson(sum(one[place] for one in part), len(part)) for place in (2, 3))
         shown = "".join(f"{one!s:>30}" for one in wrong)
         print(f"{part[0][0]:>7.2f}-{part[-1][0]:.2f} {len(part):>11}{nominal:>7.3f}{shown}", flush=True)
+
+
+def tenths(seen: Sequence[Seen]) -> Iterator[Sequence[Seen]]:
+    """The rows by the start rate, which is their first entry, in ten parts of equal size; none is empty."""
+    rows = sorted(seen, key=lambda one: one[0])
+    parts = (rows[len(rows) * tenth // 10 : len(rows) * (tenth + 1) // 10] for tenth in range(10))
+    return (part for part in parts if part)
 
 
 @contextmanager

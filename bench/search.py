@@ -22,7 +22,7 @@ import json
 from pathlib import Path
 
 import torch
-from search_compute import compare
+from search_compute import STEPS, WIDEST, compare
 from search_speed import speed
 
 
@@ -43,6 +43,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--splitter", default="line")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--samples", type=int, default=32, help="of each problem, for what chooses from a pool")
+    parser.add_argument("--widest", type=int, default=WIDEST, help="leave out searches that weigh more steps at a time")
+    parser.add_argument("--steps", type=int, default=STEPS, help="longest solution of a search")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way runs for its time; the median counts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

@@ -29,17 +29,26 @@ from gradatim.view.report import write_report
 
 Floats = NDArray[np.float64]
 
+WIDEST = 16
+"""Steps that the widest search weighs at a time."""
 
-def searches(splitter: str, seed: int, block: int) -> dict[str, list[SearchConfig]]:
-    """Every search at a few sizes, fixed before anything was measured."""
-    common: dict[str, Any] = {"splitter": splitter, "seed": seed, "batch": block}
-    sizes = [(4, 1), (8, 2), (16, 4)]
+STEPS = 64
+"""Longest solution of a search."""
+
+
+def searches(
+    splitter: str, seed: int, block: int, widest: int = WIDEST, steps: int = STEPS
+) -> dict[str, list[SearchConfig]]:
+    """Every search at a few sizes, fixed before anything was measured; none that is wider than `widest`."""
+    common: dict[str, Any] = {"splitter": splitter, "seed": seed, "batch": block, "step_limit": steps}
+    sizes = [(width, keep) for width, keep in ((4, 1), (8, 2), (WIDEST, 4)) if width <= widest]
+    simulations = [count for count in (8, 16, 32) if count <= 2 * widest]
     return {
         "beam": [SearchConfig(method="beam", n=k, width=w, keep=k, **common) for w, k in sizes],
         # With one tree it would be beam search.
         "diverse trees": [SearchConfig(method="dvts", n=k, width=w, keep=k, **common) for w, k in sizes[1:]],
         "lookahead": [SearchConfig(method="lookahead", n=2, width=8, keep=2, **common)],
-        "MCTS": [SearchConfig(method="mcts", n=s, width=4, keep=1, simulations=s, **common) for s in (8, 16, 32)],
+        "MCTS": [SearchConfig(method="mcts", n=s, width=4, keep=1, simulations=s, **common) for s in simulations],
         "backtracking": [SearchConfig(method="backtrack", n=n, width=4, keep=1, **common) for n in (1, 2, 4)],
     }
 
@@ -72,7 +81,7 @@ def compare(asked: argparse.Namespace) -> dict[str, Any]:
     """Run what is missing, then report on the problems for which everything is there."""
     bench, problems = opened(asked), load_problems(asked.data, limit=asked.problems)
     blocks = [problems[start : start + asked.block] for start in range(0, len(problems), asked.block)]
-    configs = searches(asked.splitter, asked.seed, asked.block)
+    configs = searches(asked.splitter, asked.seed, asked.block, asked.widest, asked.steps)
     done: list[dict[str, Any]] = []
     for number, block in enumerate(blocks):
         found = {"pool": recorded(bench, f"pool-{number}", lambda block=block: pool(bench, block))}

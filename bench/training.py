@@ -7,7 +7,9 @@
 Each contender trains the whole SmolLM2-135M for one epoch on the same PRM800K trajectories, in a process of its own with
 the same number of threads; the processes take turns, so that a change in the machine's load meets all of them. Loading
 libraries and weights is not timed, tokenising and building batches is. The objective is the same for all: cross-entropy
-at the end of each step (weighting "trajectory"), AdamW, no dropout, nothing truncated, no gradient checkpointing.
+at the end of each step (weighting "trajectory"), AdamW, no dropout, nothing truncated, no gradient checkpointing. All
+start from the same head; `loss` is the mean over all labelled steps before and after, as each contender's own code finds
+it: the first must be the same. Trees make as many steps as the others, unless --batch-tokens says otherwise.
 `core_seconds` is the time that the processor spent: with one thread it is what the wall clock would say on an idle
 machine. `peak_gib` is the most memory that the process had, libraries and weights included.
 """
@@ -25,6 +27,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoModelForTokenClassification
+
 from gradatim import backbones
 from gradatim.core import seed_for
 from gradatim.labels.datasets import load_labelled
@@ -38,9 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows, backbone = Path(folder) / "rows.jsonl", Path(folder) / "backbone"
         count = take_rows(asked, rows)
-        model, tokenizer = backbones.load_policy_backbone(asked.backbone)
-        model.save_pretrained(backbone)
-        tokenizer.save_pretrained(backbone)
+        write_classifier(asked, backbone)
         contenders = {
             "trees": [sys.executable, "-P", str(HERE / "training_trees.py")],
             "padded": [sys.executable, "-P", str(HERE / "training_padded.py")],
@@ -65,6 +68,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="how often each contender runs")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch", type=int, default=8, help="sequences a step, for the contenders without trees")
+    parser.add_argument("--batch-tokens", type=int, help="distinct tokens a step, for trees")
+    parser.add_argument("--lr", type=float, default=1e-5)
     parser.add_argument("--bfloat16", action="store_true", help="autocast to bfloat16, for all contenders")
     parser.add_argument("--seed", type=int, default=0, help="decides which problems")
     parser.add_argument("--trl", default=ROOT / ".venv-bench" / "bin" / "python", help="interpreter that has TRL 1.12")
@@ -73,7 +78,18 @@ def arguments() -> argparse.Namespace:
 
 
 def options(asked: argparse.Namespace) -> dict[str, Any]:
-    return {"batch": asked.batch, "bfloat16": asked.bfloat16, "seed": asked.seed}
+    return {
+        "alike": True,
+        **{name: getattr(asked, name) for name in ("batch", "batch_tokens", "bfloat16", "seed", "lr")},
+    }
+
+
+def write_classifier(asked: argparse.Namespace, folder: Path) -> None:
+    """The backbone with a fresh head of two classes, from which every contender starts."""
+    _, tokenizer = backbones.load_policy_backbone(asked.backbone)
+    torch.manual_seed(asked.seed)
+    backbones.load_model(asked.backbone, AutoModelForTokenClassification, num_labels=2).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def take_rows(asked: argparse.Namespace, path: Path) -> int:
@@ -134,6 +150,8 @@ def summary(results: dict[str, list[dict[str, Any]]], count: int, asked: argpars
         "times_faster": over(speeds),
         "times_faster_by_core": over(cores),
         "peak_gib": {name: max(found["peak_gib"] for found in runs) for name, runs in results.items()},
+        "loss": {name: [found["loss"] for found in runs] for name, runs in results.items()},
+        "steps": {name: runs[0]["steps"] for name, runs in results.items()},
         "runs": results,
     }
 

@@ -14,18 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModelForTokenClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
 
 def main(backbone: str, rows: str, options: str) -> None:
     asked = json.loads(options)
     tokenizer = AutoTokenizer.from_pretrained(backbone)
-    model = AutoModelForTokenClassification.from_pretrained(backbone, num_labels=2, dtype=torch.float32).eval()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    model = AutoModelForTokenClassification.from_pretrained(backbone, dtype=torch.float32).eval()
+    before = loss_of(
+        model, [encode(json.loads(line), tokenizer) for line in Path(rows).read_text("utf-8").splitlines()]
+    )
     started, worked = time.perf_counter(), time.process_time()
     data = [encode(json.loads(line), tokenizer) for line in Path(rows).read_text("utf-8").splitlines()]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=asked["lr"], weight_decay=0.0)
+    scheduler = get_linear_schedule_with_warmup(optimizer, 0, -(-len(data) // asked["batch"]))
     random.Random(asked["seed"]).shuffle(data)
-    total = processed = steps = 0
+    processed = steps = 0
     for first in range(0, len(data), asked["batch"]):
         ids, mask, labels = pad(data[first : first + asked["batch"]])
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=asked["bfloat16"]):
@@ -34,8 +38,9 @@ def main(backbone: str, rows: str, options: str) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        scheduler.step()
         optimizer.zero_grad()
-        total, processed, steps = total + loss.item(), processed + ids.numel(), steps + 1
+        processed, steps = processed + ids.numel(), steps + 1
     seconds, core = time.perf_counter() - started, time.process_time() - worked
     found = {
         "seconds": round(seconds, 3),
@@ -43,17 +48,29 @@ def main(backbone: str, rows: str, options: str) -> None:
         "examples": len(data),
         "steps": steps,
         "tokens": {"processed": processed, "separate": sum(len(ids) for ids, _ in data)},
-        "loss": round(total / steps, 4),
+        "loss": [before, loss_of(model, data)],
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "threads": torch.get_num_threads(),
     }
     print(json.dumps(found))
 
 
+@torch.inference_mode()
+def loss_of(model: Any, data: list[tuple[list[int], list[int]]]) -> float:
+    """Mean cross-entropy of all labelled steps."""
+    total = count = 0.0
+    for ids, labels in data:
+        found, wanted = model(input_ids=torch.tensor([ids])).logits[0].float(), torch.tensor(labels)
+        total += torch.nn.functional.cross_entropy(found, wanted, reduction="sum").item()
+        count += (wanted >= 0).sum().item()
+    return round(total / count, 4)
+
+
 def encode(row: dict[str, Any], tokenizer: Any) -> tuple[list[int], list[int]]:
     """(ids, labels): labels are -100 but at the last token of each step's separator, as TRL's trainer has them."""
     separator = tokenizer.encode("\n", add_special_tokens=False)
-    ids = tokenizer.encode(row["prompt"] + "\n", add_special_tokens=False)
+    first = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    ids = first + tokenizer.encode(row["prompt"] + "\n", add_special_tokens=False)
     labels = [-100] * len(ids)
     for text, label in zip(row["completions"], row["labels"], strict=True):
         step = tokenizer.encode(text, add_special_tokens=False) + separator

@@ -95,9 +95,9 @@ class Run:
         removes outputs and scratch and does it again), or if another process is at work in the folder.
         """
         with self._locked():
-            asked = {"config": plain(config), "inputs": _digests(inputs)}
+            asked = {"config": plain(config), "inputs": self._digests(inputs)}
             record = self.manifest()["stages"].get(name)
-            difference = _difference(record, asked) if record else ""
+            difference = self._difference(record, asked) if record else ""
             if difference and not self.force:
                 raise ConfigError(
                     f"stage {name!r} in {self.folder} was {record['state']} differently: {difference}; "
@@ -120,7 +120,7 @@ class Run:
         record = {
             **begun,
             "state": "finished",
-            "outputs": _digests(outputs),
+            "outputs": self._digests(outputs),
             "result": result,
             "seconds": round(time.perf_counter() - clock, 3),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -135,6 +135,31 @@ class Run:
         sections = [_toml(_toml_key(stage), kept["config"]) for stage, kept in manifest["stages"].items()]
         atomic_write(self.path("run.toml"), "\n".join(sections))
         atomic_write(self.path("manifest.json"), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+    def _digests(self, paths: Sequence[str | Path]) -> dict[str, str]:
+        """By path: inside the folder from there, so that a folder can be moved, and in full elsewhere."""
+        home = self.folder.resolve()
+        found = {}
+        for path in paths:
+            place = Path(path).resolve()
+            found[str(place.relative_to(home) if place.is_relative_to(home) else place)] = fingerprint(path)
+        return found
+
+    def _difference(self, record: dict[str, Any], asked: dict[str, Any]) -> str:
+        """What was asked otherwise, or changed since, in words; empty if nothing."""
+        found = []
+        old, new = _flat(record["config"]), _flat(asked["config"])
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key, ...) != new.get(key, ...):
+                found.append(f"{key} was {_shown(old, key)}, now {_shown(new, key)}")
+        before, now = record["inputs"], asked["inputs"]
+        for path in sorted(before.keys() | now.keys()):
+            if before.get(path) != now.get(path):
+                found.append(f"input {path} was {before.get(path, 'not read')}, now {now.get(path, 'not read')}")
+        for path, written in record.get("outputs", {}).items():
+            if self.path(path).exists() and fingerprint(self.path(path)) != written:
+                found.append(f"output {path} was changed after it was written")
+        return "; ".join(found)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -211,27 +236,6 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"a run's record can't hold a {type(value).__name__}: {value!r}")
-
-
-def _digests(paths: Sequence[str | Path]) -> dict[str, str]:
-    return {str(path): fingerprint(path) for path in paths}
-
-
-def _difference(record: dict[str, Any], asked: dict[str, Any]) -> str:
-    """What was asked otherwise, or changed since, in words; empty if nothing."""
-    found = []
-    old, new = _flat(record["config"]), _flat(asked["config"])
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key, ...) != new.get(key, ...):
-            found.append(f"{key} was {_shown(old, key)}, now {_shown(new, key)}")
-    before, now = record["inputs"], asked["inputs"]
-    for path in sorted(before.keys() | now.keys()):
-        if before.get(path) != now.get(path):
-            found.append(f"input {path} was {before.get(path, 'not read')}, now {now.get(path, 'not read')}")
-    for path, written in record.get("outputs", {}).items():
-        if Path(path).exists() and fingerprint(path) != written:
-            found.append(f"output {path} was changed after it was written")
-    return "; ".join(found)
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

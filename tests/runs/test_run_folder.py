@@ -67,19 +67,41 @@ def test_manifest_says_what_was_done(tmp_path: Path) -> None:
     """The manifest holds settings, digests of inputs and outputs, versions, device, command and seconds."""
     source = tmp_path / "in.txt"
     source.write_text("input")
-    run, job = Run(tmp_path), Job(tmp_path / "made.txt")
+    run, job = Run(tmp_path / "run"), Job(tmp_path / "run" / "made.txt")
     run.stage("make", Config(), job, inputs=[source], outputs=[job.out])
 
-    record = json.loads((tmp_path / "manifest.json").read_text())["stages"]["make"]
+    record = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["make"]
 
     assert record["state"] == "finished"
     assert record["config"] == {"n": 4, "out": "made.txt", "inner": {"rate": 0.5, "name": None}, "items": [1, 2]}
     assert record["inputs"] == {str(source): fingerprint(source)}
-    assert record["outputs"] == {str(job.out): fingerprint(job.out)}
+    assert record["outputs"] == {"made.txt": fingerprint(job.out)}
     assert record["environment"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["environment"]["cores"] == os.cpu_count()
     assert record["environment"]["libraries"]["numpy"]
     assert record["seconds"] >= 0
+
+
+def test_a_moved_folder_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's folder that was moved, or is named otherwise, has its stages done; what changed in it is seen all the same."""
+    here, there = tmp_path / "here", tmp_path / "deep" / "there"
+    job = Job(here / "made.txt")
+    Run(here).stage("make", Config(), job, outputs=[job.out])
+    Run(here).stage("next", Config(), job, inputs=[job.out])
+    there.parent.mkdir()
+    here.rename(there)
+    monkeypatch.chdir(there.parent)
+
+    for folder in (there, Path("there"), Path("../deep/there")):
+        Run(folder).stage("make", Config(), job, outputs=[folder / "made.txt"])
+        Run(folder).stage("next", Config(), job, inputs=[folder / "made.txt"])
+    assert len(job.calls) == 2
+
+    (there / "made.txt").write_text("other")
+    with pytest.raises(ConfigError, match=r"output made\.txt was changed"):
+        Run(there).stage("make", Config(), job, outputs=[there / "made.txt"])
+    with pytest.raises(ConfigError, match=r"input made\.txt was"):
+        Run(there).stage("next", Config(), job, inputs=[there / "made.txt"])
 
 
 def test_run_toml_reads_back(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class Study:
 
         self.run.stage(
             name,
-            {"contender": contender, "train": asked, "solutions": count, "seed": seed},
+            {"contender": contender, "train": replace(asked, device=""), "solutions": count, "seed": seed},
             work,
             inputs=[self.train.path, *read, *(part.path for part in grounds.parts)],
             outputs=[out],

@@ -139,7 +139,7 @@ def test_small_counts_are_passed_over_more_often() -> None:
 
 
 def test_a_study_from_end_to_end(tmp_path: Path) -> None:
-    """Two contenders learn from 4 solutions; all is kept but the models; the same command, on whatever device, trains nothing again."""
+    """Two contenders learn from 4 solutions; all is kept but the models; again, on whatever device, trains nothing."""
     config = LearningConfig(
         counts=(4,), solutions=2, rollouts=1, epochs=1, shown=1, test_problems=3, candidates=2, other_problems=2,
         contenders=("PRM exact", "ORM"), device="cpu",

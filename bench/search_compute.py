@@ -20,7 +20,7 @@ from gradatim.score.engine import ModelScorer, load
 from gradatim.search import Account, Prices, SearchConfig, search
 from gradatim.solutions.local import LocalPolicy
 from gradatim.solutions.settings import PolicySettings
-from gradatim.stats import best_of_curve, bootstrap, majority_curve, paired_bootstrap, weighted_majority_curve
+from gradatim.stats import auroc, best_of_curve, bootstrap, majority_curve, paired_bootstrap, weighted_majority_curve
 from gradatim.steps import SPLITTERS
 from gradatim.verify.answers import read_answer, verifier_for
 from gradatim.view.figure import write_figure
@@ -216,6 +216,9 @@ def report(bench: Bench, done: Sequence[dict[str, Any]], configs: dict[str, list
         "samples": samples,
         "seed": bench.asked.seed,
         "prices": asdict(bench.prices),
+        "auroc_of_the_pool": auroc(
+            np.array(merged["values"], dtype=np.float64).ravel(), np.array(merged["good"]).ravel() > 0
+        ),
         "rows": rows,
     }
 
@@ -251,7 +254,8 @@ def write(asked: argparse.Namespace, found: dict[str, Any]) -> None:
     write_report(
         Report(
             title="Accuracy against compute",
-            summary=f"{found['problems']} problems of {found['source']}, policy {found['policy']}, model {found['model']}.",
+            summary=f"{found['problems']} problems of {found['source']}, policy {found['policy']}, model {found['model']}: in "
+            f"the pool it puts a right solution above a wrong one with a chance of {found['auroc_of_the_pool']:.3f}.",
             command=f"python bench/search.py compute --problems {asked.problems} --seed {asked.seed}",
             tables=(Table(title="All points", columns=columns, rows=tuple(cells), note=note),),
             curves=(

@@ -107,6 +107,7 @@ class Study:
             accuracy = sum(found["best"]) / len(found["best"])
             return {"accuracy": accuracy, "rows": told["rows"], "train_seconds": told["seconds"], "path": str(out)}
 
+        # Not the device: "auto" and its name mean the same training, as in `gradatim train`.
         self.run.stage(
             name,
             {"contender": contender, "train": replace(asked, device=""), "solutions": count, "seed": seed},

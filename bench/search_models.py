@@ -57,6 +57,8 @@ def write_labels(solutions: Path, out: Path) -> None:
             steps = [step.text for step in solution.prefix.steps]
             rows.append(json.dumps({"problem": solution.prefix.prompt, "steps": steps, "labels": [label] * len(steps)}))
             counts[label] += 1
+    if not rows:
+        sys.exit(f"{solutions}: no solution with steps and a verdict; give what `gradatim sample` wrote")
     atomic_write(out, "".join(f"{row}\n" for row in rows))
     print(json.dumps({"right": counts[1], "wrong": counts[-1]}))
 

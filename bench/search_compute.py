@@ -216,10 +216,18 @@ def report(bench: Bench, done: Sequence[dict[str, Any]], configs: dict[str, list
         "samples": samples,
         "seed": bench.asked.seed,
         "prices": asdict(bench.prices),
-        "auroc_of_the_pool": auroc(
-            np.array(merged["values"], dtype=np.float64).ravel(), np.array(merged["good"]).ravel() > 0
-        ),
+        **told_apart(merged),
         "rows": rows,
+    }
+
+
+def told_apart(pool: dict[str, Any]) -> dict[str, Any]:
+    """The chance that a right solution is above a wrong one: any two of the pool, and two of the same problem."""
+    values, good = np.array(pool["values"], dtype=np.float64), np.array(pool["good"]) > 0
+    own = [auroc(value, right) for value, right in zip(values, good, strict=True) if right.any() and not right.all()]
+    return {
+        "auroc_of_the_pool": auroc(values.ravel(), good.ravel()),
+        "auroc_within_problems": asdict(bootstrap(np.array(own))) if own else None,
     }
 
 

@@ -1,16 +1,20 @@
 """A policy and a reward model for searching gsm_symbolic's problems, made from SmolLM2-135M.
 
-    python bench/search_models.py policy --out runs/gsm/policy
-    gradatim sample reasoning_gym:gsm_symbolic:200:2000 --policy runs/gsm/policy --n 6 --max-new-tokens 192
+    python bench/search_models.py policy --out runs/gsm/first
+    python bench/search_models.py policy --backbone runs/gsm/first --examples 1000 --equations 700 --seed 10000
+        --out runs/gsm/policy
+    gradatim sample reasoning_gym:gsm_symbolic:300:20000 --policy runs/gsm/policy --n 5 --max-new-tokens 192
         --out runs/gsm/solutions.jsonl
     python bench/search_models.py labels --solutions runs/gsm/solutions.jsonl --out runs/gsm/labels.jsonl
     gradatim train --data plain:runs/gsm/labels.jsonl --backbone runs/gsm/policy --no-mask-after-error --weighting trajectory
         --batch-tokens 1024 --lr 5e-5 --out runs/gsm/prm
 
 As it comes, SmolLM2-135M solves next to none of these problems, and there is nothing to search for. `policy` is plain
-fine-tuning on reasoning-gym's own worked solutions: one pass, the loss on the solution's tokens; 24 minutes on 2
-cores, it does not resume. `labels` gives every step of a solution the solution's verdict: cross-entropy then learns the
-chance that the policy ends right from there.
+fine-tuning on reasoning-gym's own worked solutions, one pass, the loss on the solution's tokens; and on texts of
+nothing but the equations of further ones, because wrong results are most of its errors. It does not resume.
+
+`labels` says of every step whether all is still right: in a solution with the right answer it is, in another one up to
+the first step with an equation that does not hold. Where all of them hold, only the last step is known to be wrong.
 """
 
 from __future__ import annotations
@@ -19,14 +23,17 @@ import argparse
 import json
 import math
 import random
+import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from equations import equations_in, holds
 from torch.nn import functional
 
 from gradatim.backbones import load_policy_backbone
@@ -34,6 +41,12 @@ from gradatim.core import Prefix, Verdict
 from gradatim.records import read_solutions
 from gradatim.runs import atomic_write
 from gradatim.solutions.local import TextCodec
+
+Example = tuple[list[int], list[bool]]
+"""Tokens, and which of them are learned."""
+
+CALCULATE = "Calculate."
+RESULT = re.compile(r"(?<==).*\n")
 
 POOL = 64
 """Examples sorted by length among which batches are made, so that little is padding."""
@@ -48,28 +61,50 @@ def main() -> None:
 
 
 def write_labels(solutions: Path, out: Path) -> None:
-    """Every step of a solution is called what the solution's answer is; what has no verdict is left out."""
-    names: dict[Verdict | None, int] = {Verdict.CORRECT: 1, Verdict.INCORRECT: -1, Verdict.UNPARSED: -1}
-    rows, counts = list[str](), Counter[int]()
+    """Whether all is still right, for every step where that can be told; solutions without a verdict are left out."""
+    rows, counts = list[str](), Counter[str]()
     for solution in read_solutions(solutions):
-        label = names.get(solution.verdict)
-        if label is not None and solution.prefix.steps:
-            steps = [step.text for step in solution.prefix.steps]
-            rows.append(json.dumps({"problem": solution.prefix.prompt, "steps": steps, "labels": [label] * len(steps)}))
-            counts[label] += 1
+        steps = [step.text for step in solution.prefix.steps]
+        if steps and solution.verdict in (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED):
+            labels, name = labels_of(steps, solution.verdict == Verdict.CORRECT)
+            rows.append(json.dumps({"problem": solution.prefix.prompt, "steps": steps, "labels": labels}))
+            counts[name] += 1
     if not rows:
         sys.exit(f"{solutions}: no solution with steps and a verdict; give what `gradatim sample` wrote")
     atomic_write(out, "".join(f"{row}\n" for row in rows))
-    print(json.dumps({"right": counts[1], "wrong": counts[-1]}))
+    print(json.dumps({**counts, "false_alarms": false_alarms()}))
+
+
+def labels_of(steps: Sequence[str], right: bool) -> tuple[Sequence[int | None], str]:
+    """A label for each step, and what kind of solution it is."""
+    if right:
+        return [1] * len(steps), "right"
+    wrong = (at for at, step in enumerate(steps) if not all(map(holds, equations_in(step))))
+    if (first := next(wrong, None)) is not None:
+        return [1] * first + [-1] * (len(steps) - first), "wrong equation"
+    # Wrong in what is calculated, which no equation shows: all that is known is that the end is wrong.
+    return [None] * (len(steps) - 1) + [-1], "wrong elsewhere"
+
+
+def false_alarms() -> str:
+    """How many equations in solutions that are right by construction are said not to hold."""
+    import reasoning_gym
+
+    rows = reasoning_gym.create_dataset("gsm_symbolic", size=3000, seed=100_000)
+    found = [equation for row in rows for equation in equations_in(str(row["metadata"]["answer_cot"]))]
+    return f"{sum(not holds(equation) for equation in found)} of {len(found)} equations of worked solutions"
 
 
 def teach(asked: argparse.Namespace) -> None:
     """Fine-tune, and save a folder that every command takes as a policy."""
     torch.set_num_threads(asked.threads)
     torch.manual_seed(asked.seed)
-    model, tokenizer = load_policy_backbone("smollm2")
+    model, tokenizer = load_policy_backbone(asked.backbone)
     codec = TextCodec(tokenizer)
-    examples = [encoded(codec, tokenizer.eos_token_id, *one) for one in worked(asked.examples, asked.seed)]
+    examples = [encoded(codec, *one) for one in worked(asked.examples, asked.seed)]
+    examples += [
+        encoded(codec, CALCULATE, lines, results_only=True) for lines in equations(asked.equations, asked.seed)
+    ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=asked.lr, weight_decay=0.0, betas=(0.9, 0.95))
     total = math.ceil(len(examples) / asked.batch)
     began, tokens, losses = time.monotonic(), 0, list[float]()
@@ -104,14 +139,31 @@ def worked(count: int, seed: int) -> Iterator[tuple[str, str]]:
         yield str(row["question"]), "".join(f"{line}\n" for line in lines if line.strip())
 
 
-def encoded(codec: TextCodec, end: int, prompt: str, solution: str) -> tuple[list[int], int]:
-    """Tokens as the policy reads and writes them, and how many of them are the prompt's."""
-    start = codec.encode(Prefix("", prompt, ()))
-    written = codec.tokenizer(solution, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [*start, *written, end], len(start)
+def equations(count: int, seed: int) -> Iterator[str]:
+    """`count` texts of 24 lines: the equations of further worked solutions, where most of the policy's errors are."""
+    import reasoning_gym
+
+    further = reasoning_gym.create_dataset("gsm_symbolic", size=count * 24, seed=seed + 1_000_000)
+    written = (equation for row in further for equation in equations_in(str(row["metadata"]["answer_cot"])))
+    right = filter(holds, written)
+    for _ in range(count):
+        yield "".join(f"{line}\n" for line in islice(right, 24))
 
 
-def batches(examples: Sequence[tuple[list[int], int]], size: int, seed: int) -> Iterator[list[tuple[list[int], int]]]:
+def encoded(codec: TextCodec, prompt: str, solution: str, results_only: bool = False) -> Example:
+    """Tokens as the policy reads and writes them, and which of them it learns to write."""
+    start, end = codec.encode(Prefix("", prompt, ())), codec.tokenizer.eos_token_id
+    written = codec.tokenizer(
+        solution, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+    )
+    results = [match.span() for match in RESULT.finditer(solution)]
+    learned = [
+        not results_only or any(low <= first < high for low, high in results) for first, _ in written["offset_mapping"]
+    ]
+    return [*start, *written["input_ids"], end], [*[False] * len(start), *learned, True]
+
+
+def batches(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
     order = random.Random(seed).sample(examples, len(examples))
     for start in range(0, len(order), POOL):
         near = sorted(order[start : start + POOL], key=lambda one: len(one[0]))
@@ -120,12 +172,12 @@ def batches(examples: Sequence[tuple[list[int], int]], size: int, seed: int) -> 
         yield from groups
 
 
-def loss_of(model: Any, batch: Sequence[tuple[list[int], int]]) -> torch.Tensor:
-    """Mean over the solutions' tokens; the vocabulary is only asked where one of them comes next."""
+def loss_of(model: Any, batch: Sequence[Example]) -> torch.Tensor:
+    """Mean over the tokens that are learned; the vocabulary is only asked where one of them comes next."""
     width = max(len(ids) for ids, _ in batch)
     rows = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids, _ in batch])
     hidden = model.base_model(input_ids=rows[:, :-1]).last_hidden_state  # padding is last, where nothing looks
-    wanted = torch.tensor([[start <= at < len(ids) for at in range(1, width)] for ids, start in batch])
+    wanted = torch.tensor([[*learned[1:], *[False] * (width - len(learned))] for _, learned in batch])
     return functional.cross_entropy(model.lm_head(hidden[wanted]), rows[:, 1:][wanted])
 
 
@@ -134,7 +186,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("what", choices=["policy", "labels"])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--solutions", type=Path, help="a file of `gradatim sample`, for labels")
-    parser.add_argument("--examples", type=int, default=1280)
+    parser.add_argument("--backbone", default="smollm2", help="what is taught: also a folder that this wrote")
+    parser.add_argument("--examples", type=int, default=1280, help="worked solutions")
+    parser.add_argument("--equations", type=int, default=0, help="texts of 24 equations of further worked solutions")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=1000)

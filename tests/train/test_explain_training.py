@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,16 @@ def test_the_command_prints_it_and_trains_nothing(backbone: Path, data: tuple[st
         assert part in shown.output
     assert json.loads(machine.stdout)["objective"] == "logistic"
     assert not (tmp_path / "m").exists()
+
+
+def test_few_steps_are_told(backbone: Path, data: tuple[str, str]) -> None:
+    """Little data in large batches, with how many steps that makes; not where there are enough of them."""
+    config = TrainConfig(data=data, backbone=str(backbone), targets=ALL_STEPS, held_out=0)
+
+    hurried = explain_stage(config)
+    patient = explain_stage(replace(config, fit=FitConfig(epochs=20, batch_tokens=100)))
+
+    [note] = hurried["notes"]
+    assert f"only about {hurried['optimizer']['steps']} steps" in note
+    assert patient["optimizer"]["steps"] >= 50
+    assert patient["notes"] == []

@@ -135,4 +135,4 @@ def test_one_sided_labels_are_told(config: TrainConfig, tmp_path: Path) -> None:
 
     report = train_stage(replace(config, data=(str(tmp_path / "right.jsonl"),)), quiet=True)
 
-    assert report["notes"] == ["all evidence to train on is for: nothing is to be told apart"]
+    assert "all evidence to train on is for: nothing is to be told apart" in report["notes"]

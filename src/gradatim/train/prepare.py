@@ -20,13 +20,17 @@ from gradatim.train.config import TrainConfig
 from gradatim.train.goals import POINTWISE, Goal
 from gradatim.train.items import Item, items_of
 from gradatim.train.lessons import Grower, Lesson, Match, Tokens, from_evidence
-from gradatim.train.loop import block_size
+from gradatim.train.loop import batches, block_size
 from gradatim.train.materials import Materials
 from gradatim.train.objectives import constant_loss
 from gradatim.train.rankings import from_matches, from_rankings, from_siblings
 from gradatim.train.split import chosen_problems, held_out_problems
 from gradatim.train.targets import Evidence
 from gradatim.train.weights import Cell, Weights, cell_of, evidence_by_cell, found_weights
+
+
+FEW_STEPS = 50
+"""Below this a training is said to have few steps: the warm-up and the end, where hardly anything is learnt, are most."""
 
 
 class Trainable(Protocol):
@@ -95,6 +99,7 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
         notes.append(f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}")
     lessons = _lessons(config, trained, weights, grow, size)
     held_out = _lessons(config, [item for item in items if item.problem in apart], weights, grow, size)
+    notes += _hurried(config, lessons)
     return Prepared(
         lessons=lessons,
         held_out=held_out,
@@ -123,6 +128,15 @@ def _one_sided(config: TrainConfig, evidence: Mapping[Cell, Evidence]) -> list[s
         if good and bad
         else [f"all evidence to train on is {'against' if bad else 'for'}: nothing is to be told apart"]
     )
+
+
+def _hurried(config: TrainConfig, lessons: Sequence[Lesson]) -> list[str]:
+    """Says so where little data in large batches leave the optimiser no time to get anywhere."""
+    steps = config.fit.epochs * len(batches(lessons, config.fit.batch_tokens, config.seed, 0))
+    if steps >= FEW_STEPS:
+        return []
+    wanted = max(1, config.fit.batch_tokens * steps // FEW_STEPS)
+    return [f"the optimiser takes only about {steps} steps; a batch_tokens of {wanted}, or more epochs, make more of them"]
 
 
 def content(lessons: Sequence[Lesson]) -> str:

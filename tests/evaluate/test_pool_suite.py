@@ -57,6 +57,49 @@ def test_best_of_n_by_enumeration() -> None:
     assert found.measures["best_of_4"].value == pytest.approx(np.mean(wanted[4]))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_telling_answers_apart_within_a_problem(seed: int) -> None:
+    """All pairs of a right and a wrong candidate of one problem; the mean over the problems that have both."""
+    made, scores = pool(seed)
+    found = pool_result("x", made, scored_by("m", made, scores), "min", source="scores").measures[
+        "auroc_within_problems"
+    ]
+    rows = iter(scores)
+    shares = []
+    for problem in made.problems:
+        values = [(min(next(rows).steps), one.correct) for one in problem.candidates]
+        pairs = [a > b for a, right in values if right for b, wrong in values if not wrong]
+        shares += [np.mean(pairs)] if pairs else []
+
+    assert found.value == pytest.approx(np.mean(shares))
+    assert found.n == len(shares)
+
+
+def test_knowing_only_the_problem_is_no_help_within_it() -> None:
+    """A model that scores every candidate by its problem's share of right ones: apart over all, even within problems."""
+    made, _ = pool(2)
+    known = [
+        Score(value=float(np.mean([bool(c.correct) for c in problem.candidates])), reduction="outcome", by="m")
+        for problem in made.problems for _ in problem.candidates
+    ]  # fmt: skip
+    found = pool_result("x", made, scored_by("m", made, known), None, source="model").measures
+
+    assert found["auroc_within_problems"].value == 0.5
+    assert found["outcome_auroc"].value > 0.6
+
+
+def test_a_pool_in_which_no_problem_has_both_is_not_told_apart() -> None:
+    """Without a pair of the same problem there is no number, and no error."""
+    right = PoolProblem("p", (candidate("p", 0, True, "1", ("a",)), candidate("p", 1, True, "1", ("b",))))
+    wrong = PoolProblem("q", (candidate("q", 0, False, "2", ("a",)), candidate("q", 1, False, "3", ("b",))))
+    scores = [Score(value=v, steps=(v,), reduction="min", by="m") for v in (0.1, 0.2, 0.3, 0.4)]
+    both = Pool("f", (right, wrong))
+    found = pool_result("x", both, scored_by("m", both, scores), None, source="model").measures["auroc_within_problems"]
+
+    assert np.isnan(found.value)
+    assert found.n == 0
+
+
 def test_rules_choose_by_size_and_order() -> None:
     """Longest, shortest and first listed are read off; the oracle finds a right one where there is one."""
     made, scores = pool(3)

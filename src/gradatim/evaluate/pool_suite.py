@@ -84,6 +84,7 @@ def pool_result(
             name: head.estimate(seed),
             "oracle": _measure(pool, _passed(pool, ns)[:, -1]).estimate(seed),
             "outcome_auroc": _outcome_auroc(pool, values, seed),
+            "auroc_within_problems": _auroc_within_problems(pool, values).estimate(seed),
         },
         nulls={name: {rule: one.estimate(seed) for rule, one in nulls.items()}},
         over_nulls={name: {rule: head.minus(one, seed) for rule, one in nulls.items()}},
@@ -188,6 +189,20 @@ def _outcome_auroc(pool: Pool, values: Sequence[Sequence[float]], seed: int) -> 
     return bootstrap_statistic(
         lambda chosen: auroc(flat[chosen], right[chosen]), problems, draws=AUROC_DRAWS, seed=seed
     )
+
+
+def _auroc_within_problems(pool: Pool, values: Sequence[Sequence[float]]) -> Measure:
+    """The mean over problems with right and wrong candidates of the chance that a right one is above a wrong one.
+
+    The AUROC over all candidates is also high for a model that only knows which problems are hard; what a choice among
+    candidates can use is this. One without any step to score is below all others.
+    """
+    ids, found = [], []
+    for problem, row, good in zip(pool.problems, values, _good(pool), strict=True):
+        if good.any() and not good.all():
+            ids.append(problem.id)
+            found.append([auroc(np.nan_to_num(np.asarray(row, dtype=np.float64), nan=-np.inf), good), 1.0])
+    return Measure(tuple(ids), tuple(ids), np.array(found, dtype=np.float64).reshape(-1, 2), measures.ratio)
 
 
 def _by_n(pool: Pool, curve: Floats, ns: Sequence[int], seed: int) -> list[dict[str, Any]]:

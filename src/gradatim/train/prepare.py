@@ -136,7 +136,9 @@ def _hurried(config: TrainConfig, lessons: Sequence[Lesson]) -> list[str]:
     if steps >= FEW_STEPS:
         return []
     wanted = max(1, config.fit.batch_tokens * steps // FEW_STEPS)
-    return [f"the optimiser takes only about {steps} steps; a batch_tokens of {wanted}, or more epochs, make more of them"]
+    return [
+        f"the optimiser takes only about {steps} steps; a batch_tokens of {wanted}, or more epochs, make more of them"
+    ]
 
 
 def content(lessons: Sequence[Lesson]) -> str:

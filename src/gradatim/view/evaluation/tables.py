@@ -32,6 +32,7 @@ _MEASURES = {
     "negative_f1": "F1 of wrong steps",
     "step_auroc": "AUROC of steps",
     "outcome_auroc": "AUROC of answers",
+    "auroc_within_problems": "AUROC within problems",
     "solution_mcc": "Matthews' correlation",
 }
 

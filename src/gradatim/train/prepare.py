@@ -28,7 +28,6 @@ from gradatim.train.split import chosen_problems, held_out_problems
 from gradatim.train.targets import Evidence
 from gradatim.train.weights import Cell, Weights, cell_of, evidence_by_cell, found_weights
 
-
 FEW_STEPS = 50
 """Below this a training is said to have few steps: the warm-up and the end, where hardly anything is learnt, are most."""
 

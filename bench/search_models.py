@@ -3,7 +3,7 @@
     python bench/search_models.py policy --out runs/gsm/first
     python bench/search_models.py policy --backbone runs/gsm/first --examples 1000 --equations 700 --seed 10000
         --out runs/gsm/policy
-    gradatim sample reasoning_gym:gsm_symbolic:300:20000 --policy runs/gsm/policy --n 5 --max-new-tokens 192
+    gradatim sample reasoning_gym:gsm_symbolic:150:20000 --policy runs/gsm/policy --n 5 --max-new-tokens 192
         --out runs/gsm/solutions.jsonl
     python bench/search_models.py labels --solutions runs/gsm/solutions.jsonl --out runs/gsm/labels.jsonl
     gradatim train --data plain:runs/gsm/labels.jsonl --backbone runs/gsm/policy --no-mask-after-error --weighting trajectory

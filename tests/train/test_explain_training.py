@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,13 +133,28 @@ def test_the_command_prints_it_and_trains_nothing(backbone: Path, data: tuple[st
 
 
 def test_few_steps_are_told(backbone: Path, data: tuple[str, str]) -> None:
-    """Little data in large batches, with how many steps that makes; not where there are enough of them."""
+    """Little data in large batches, with what makes more steps: smaller batches as long as there are trees to part."""
     config = TrainConfig(data=data, backbone=str(backbone), targets=ALL_STEPS, held_out=0)
 
     hurried = explain_stage(config)
+    [note] = hurried["notes"]
+    [wanted] = map(int, re.findall(r"a batch_tokens of (\d+)", note))
+    followed = explain_stage(replace(config, fit=FitConfig(batch_tokens=wanted)))
     patient = explain_stage(replace(config, fit=FitConfig(epochs=20, batch_tokens=100)))
 
-    [note] = hurried["notes"]
     assert f"only about {hurried['optimizer']['steps']} steps" in note
+    assert followed["optimizer"]["steps"] > hurried["optimizer"]["steps"]
     assert patient["optimizer"]["steps"] >= 50
     assert patient["notes"] == []
+
+
+def test_no_smaller_batch_is_advised_where_each_is_one_tree(backbone: Path, data: tuple[str, str]) -> None:
+    """Trees are not cut for a batch, so only more epochs are left."""
+    config = TrainConfig(
+        data=data, backbone=str(backbone), targets=ALL_STEPS, held_out=0, fit=FitConfig(batch_tokens=1)
+    )
+
+    [note] = explain_stage(config)["notes"]
+
+    assert "more epochs" in note
+    assert "batch_tokens" not in note

@@ -134,10 +134,11 @@ def _hurried(config: TrainConfig, lessons: Sequence[Lesson]) -> list[str]:
     steps = config.fit.epochs * len(batches(lessons, config.fit.batch_tokens, config.seed, 0))
     if steps >= FEW_STEPS:
         return []
-    wanted = max(1, config.fit.batch_tokens * steps // FEW_STEPS)
-    return [
-        f"the optimiser takes only about {steps} steps; a batch_tokens of {wanted}, or more epochs, make more of them"
-    ]
+    more = "more epochs make more of them"
+    if steps < config.fit.epochs * len(lessons):  # otherwise each is one tree already, and trees are not cut
+        wanted = max(1, config.fit.epochs * sum(lesson.tokens for lesson in lessons) // FEW_STEPS)
+        more = f"a batch_tokens of {wanted}, or more epochs, make more of them"
+    return [f"the optimiser takes only about {steps} steps; {more}"]
 
 
 def content(lessons: Sequence[Lesson]) -> str:

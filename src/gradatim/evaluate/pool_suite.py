@@ -153,12 +153,14 @@ def _measure(pool: Pool, right: Floats) -> Measure:
 
 
 def _best_of(pool: Pool, values: Sequence[Sequence[float]], ns: Sequence[int]) -> Floats:
-    """(problems x ns); a candidate without any step to score is below all others."""
-    rows = []
-    for row, good in zip(values, _good(pool), strict=True):
-        found = np.asarray(row, dtype=np.float64)
-        rows.append(best_of_curve(np.where(np.isnan(found), -np.inf, found), good, ns))
-    return np.stack(rows)
+    """(problems x ns)."""
+    return np.stack([best_of_curve(_ranked(row), good, ns) for row, good in zip(values, _good(pool), strict=True)])
+
+
+def _ranked(row: Sequence[float]) -> Floats:
+    """The values of a problem's candidates; one without any step to score is below all others."""
+    found = np.asarray(row, dtype=np.float64)
+    return np.where(np.isnan(found), -np.inf, found)
 
 
 def _majority(pool: Pool, ns: Sequence[int]) -> Floats:
@@ -201,7 +203,7 @@ def _auroc_within_problems(pool: Pool, values: Sequence[Sequence[float]]) -> Mea
     for problem, row, good in zip(pool.problems, values, _good(pool), strict=True):
         if good.any() and not good.all():
             ids.append(problem.id)
-            found.append([auroc(np.nan_to_num(np.asarray(row, dtype=np.float64), nan=-np.inf), good), 1.0])
+            found.append([auroc(_ranked(row), good), 1.0])
     return Measure(tuple(ids), tuple(ids), np.array(found, dtype=np.float64).reshape(-1, 2), measures.ratio)
 
 
@@ -241,7 +243,7 @@ def _without_echoes(pool: Pool, values: Sequence[Sequence[float]], seed: int) ->
         if not any(clean):
             continue
         problems.append(problem.id)
-        found = np.where(np.isnan(row), -math.inf, row)
+        found = _ranked(row)
         for name, mask in (("all candidates", np.ones(len(row), dtype=bool)), ("without echoes", np.array(clean))):
             rows[name].append((float(good[mask][found[mask] == found[mask].max()].mean()), float(good[mask].mean())))
     ids = tuple(problems)

@@ -108,9 +108,9 @@ def in_the_lab(folder: Path, problems: int) -> None:
         calibration(f"lab, {method}", calibrate_stage(config, quiet=True))
     for miss in (0.2, 0.1, 0.05):
         for by_class in (False, True):
-            config = ConformalConfig(scores=scores, labels=labels, miss=miss, by_class=by_class, resplits=RESPLITS)
+            wanted = ConformalConfig(scores=scores, labels=labels, miss=miss, by_class=by_class, resplits=RESPLITS)
             told = ", by class" if by_class else ""
-            sets(f"first-error sets, nominal {1 - miss:g}{told}", conformal_stage(config, quiet=True))
+            sets(f"first-error sets, nominal {1 - miss:g}{told}", conformal_stage(wanted, quiet=True))
     for name in ("colder", "longer"):
         moved, truth = prepared(folder, name, problems)
         for method in get_args(Method):
@@ -131,7 +131,9 @@ def on_prm800k(folder: Path, data: Path, model: str, trained: int, count: int) -
         folder.mkdir(parents=True, exist_ok=True)
         kept = [one for one, problem in zip(labelled, problems, strict=True) if problem not in seen]
         write_labelled(labels, kept)
-    source = {"scores": str(scores)} if scores.exists() else {"model": model, "keep_scores": str(scores)}
+    source: dict[str, Any] = (
+        {"scores": str(scores)} if scores.exists() else {"model": model, "keep_scores": str(scores)}
+    )
     scorer = load(model) if "model" in source else None
     for miss in (0.2, 0.1):
         asked = ConformalConfig(labels=str(labels), miss=miss, skip_bad=True, resplits=RESPLITS, **source)

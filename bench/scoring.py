@@ -55,7 +55,7 @@ def main() -> None:
     if asked.save:
         checkpoint.save(model, asked.save)
         return
-    rate = matrix_rate(model.module.dtype)
+    rate = matrix_rate(next(model.module.parameters()).dtype)
     print(f"{dtype}, {asked.threads} threads, matrix product {rate / 1e9:.0f} GFLOP/s", file=sys.stderr)
     found = []
     for load in loads(asked.data, asked.problems, asked.candidates):

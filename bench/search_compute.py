@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gradatim import load_problems
 from gradatim.backbones import load_policy_backbone, multiplied
-from gradatim.core import Estimate, Prefix, Problem, Verdict
+from gradatim.core import Estimate, Prefix, Problem, Verdict, Verifier
 from gradatim.runs import atomic_write, plain
 from gradatim.score.engine import ModelScorer, load
 from gradatim.search import Account, Prices, SearchConfig, search
@@ -61,7 +62,7 @@ class Bench:
     policy_parts: tuple[Any, Any]
     reward: Any
     prices: Prices
-    verify: Callable[[Problem, str], Verdict]
+    verify: Verifier
 
     def policy(self, temperature: float = 1.0) -> LocalPolicy:
         """A policy that has read nothing yet."""
@@ -84,10 +85,10 @@ def compare(asked: argparse.Namespace) -> dict[str, Any]:
     configs = searches(asked.splitter, asked.seed, asked.block, asked.widest, asked.steps)
     done: list[dict[str, Any]] = []
     for number, block in enumerate(blocks):
-        found = {"pool": recorded(bench, f"pool-{number}", lambda block=block: pool(bench, block))}
+        found = {"pool": recorded(bench, f"pool-{number}", partial(pool, bench, block))}
         for config in [one for some in configs.values() for one in some]:
             name = f"{config.label.replace(' ', '_').replace('=', '')}-{number}"
-            found[config.label] = recorded(bench, name, lambda c=config, block=block: searched(bench, c, block))
+            found[config.label] = recorded(bench, name, partial(searched, bench, config, block))
         done.append(found)
         write(asked, report(bench, done, configs))
     return report(bench, done, configs)
@@ -202,11 +203,11 @@ def report(bench: Bench, done: Sequence[dict[str, Any]], configs: dict[str, list
             own = [one[config.label] for one in done]
             right = np.array([value for one in own for value in one["right"]])
             account = sum((Account(**one["account"]) for one in own), Account())
-            flops = (account.flops(bench.prices) or float("nan")) / len(right)
+            each = (account.flops(bench.prices) or float("nan")) / len(right)
             oracle = float(np.mean([value for one in own for value in one["oracle"]]))
             won = float(np.mean([value for one in own for value in one["won"]]))
             rows.append(
-                {**point(name, config.label, right, flops, every), "oracle": oracle, "won": won, **asdict(account)}
+                {**point(name, config.label, right, each, every), "oracle": oracle, "won": won, **asdict(account)}
             )
     return {
         "policy": bench.policy().name,

@@ -35,7 +35,7 @@ def main(backbone: str, rows: str, options: str) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=asked["bfloat16"]):
             logits = model(input_ids=ids, attention_mask=mask).logits.float()
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()

@@ -158,3 +158,30 @@ def test_no_smaller_batch_is_advised_where_each_is_one_tree(backbone: Path, data
 
     assert "more epochs" in note
     assert "batch_tokens" not in note
+
+
+def test_blocks_that_repeat_their_paths_are_told(backbone: Path, tmp_path: Path) -> None:
+    """Small blocks compute what solutions share again and again; with the ones advised it is as often as promised."""
+    path = tmp_path / "shared.jsonl"
+    write_labelled(path, tiny_tasks.labelled(problems=1, draws=12, steps=6, seed=0))
+    config = TrainConfig(
+        data=(str(path),),
+        backbone=str(backbone),
+        targets=ALL_STEPS,
+        held_out=0,
+        fit=FitConfig(batch_tokens=1, epochs=99),
+    )
+
+    def times(block_tokens: int) -> tuple[float, list[str]]:
+        found = explain_stage(replace(config, fit=replace(config.fit, block_tokens=block_tokens)))
+        return found["tokens"]["epoch"] / found["tokens"]["distinct"], found["notes"]
+
+    small, [note] = times(40)
+    now, wanted, then = re.findall(r"computes ([\d.]+) times.* of (\d+) it is ([\d.]+) times", note)[0]
+    followed, notes = times(int(wanted))
+
+    assert float(now) == pytest.approx(small, abs=0.01)
+    assert float(then) == pytest.approx(followed, abs=0.01)
+    assert small > 1.5
+    assert followed <= 1.25
+    assert notes == []

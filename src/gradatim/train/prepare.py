@@ -31,6 +31,12 @@ from gradatim.train.weights import Cell, Weights, cell_of, evidence_by_cell, fou
 FEW_STEPS = 50
 """Below this a training is said to have few steps: the warm-up and the end, where hardly anything is learnt, are most."""
 
+REPEATED = 1.5
+"""Above this an epoch is said to compute its distinct tokens so many times over."""
+
+ENOUGH = 1.25
+"""The smallest block is advised with which it is at most so many times."""
+
 
 class Trainable(Protocol):
     """What a training needs of a model before it runs: how it is written in tokens, and what its body can take."""
@@ -96,6 +102,8 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
     notes = _one_sided(config, evidence)
     if longest > depth:
         notes.append(f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}")
+    else:
+        notes += _repeated([sequence for item in trained for sequence in item.sequences], size)
     lessons = _lessons(config, trained, weights, grow, size)
     held_out = _lessons(config, [item for item in items if item.problem in apart], weights, grow, size)
     notes += _hurried(config, lessons)
@@ -139,6 +147,26 @@ def _hurried(config: TrainConfig, lessons: Sequence[Lesson]) -> list[str]:
         wanted = max(1, config.fit.epochs * sum(lesson.tokens for lesson in lessons) // FEW_STEPS)
         more = f"a batch_tokens of {wanted}, or more epochs, make more of them"
     return [f"the optimiser takes only about {steps} steps; {more}"]
+
+
+def _repeated(sequences: Sequence[Sequence[int]], size: int) -> list[str]:
+    """Says so where trees are cut into so small blocks that most of what is computed are paths computed before."""
+    distinct, whole = trees.distinct_tokens(sequences), sum(map(len, sequences))
+
+    def times(budget: int) -> float:
+        return sum(map(len, trees.build(sequences, budget))) / distinct
+
+    if (now := times(size)) <= REPEATED:
+        return []
+    larger = 2 * size
+    while (then := times(larger)) > ENOUGH and larger < whole:
+        larger *= 2
+    if then > REPEATED:
+        return []  # what they share is too short to make trees of
+    return [
+        f"trees are cut at {size} tokens, so that an epoch computes {now:.2f} times its distinct tokens; with a block_tokens "
+        f"of {larger} it is {then:.2f} times (checkpointing keeps the memory of large blocks small)"
+    ]
 
 
 def content(lessons: Sequence[Lesson]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -138,3 +138,19 @@ def test_one_sided_labels_are_told(config: TrainConfig, tmp_path: Path) -> None:
     [one_sided, few_steps] = report["notes"]
     assert one_sided == "all evidence to train on is for: nothing is to be told apart"
     assert "steps" in few_steps
+
+
+def test_notes_are_said_before_anything_is_trained(config: TrainConfig) -> None:
+    """Who reads that it will be slow, or can't learn, can still stop it; the report says the same."""
+    told: list[str] = []
+
+    def stop(notes: Sequence[str]) -> None:
+        told.extend(notes)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(config, remark=stop, quiet=True)
+
+    assert not list(Path(config.out).rglob("*.safetensors"))
+    assert not list(Path(config.out).rglob("state.pt"))
+    assert told == train_stage(config, quiet=True)["notes"] != []

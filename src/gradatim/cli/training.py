@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from gradatim import runs
-from gradatim.cli.app import aligned, app, show
+from gradatim.cli.app import aligned, app, remark, show
 from gradatim.flags import command
 from gradatim.train.config import TrainConfig
 
@@ -31,11 +30,9 @@ def train_command(config: TrainConfig, flags: ExplainFlags, *, as_json: bool, qu
     from gradatim.train.stage import train_stage
     from gradatim.train.workers import workers_for
 
-    result, workers = train_stage(config, quiet=quiet), workers_for(config.device)
+    result, workers = train_stage(config, remark=remark, quiet=quiet), workers_for(config.device)
     workers.leave()
     if not workers.is_main:
         return
     shown = "\n".join(f"{name}: {value}" for name, value in runs.plain(result).items() if not isinstance(value, list))
-    for note in result["notes"]:
-        print(f"note: {note}", file=sys.stderr)
     show(result, as_json, shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
@@ -37,8 +37,15 @@ from gradatim.train.trained import Trained
 from gradatim.train.upper import from_states
 from gradatim.train.workers import Workers, workers_for
 
+Remark = Callable[[Sequence[str]], None]
+"""Told what is unusual about a training, before it begins."""
 
-def train_stage(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
+
+def unsaid(notes: Sequence[str]) -> None:
+    """Tell nobody: the report has the notes too."""
+
+
+def train_stage(config: TrainConfig, *, remark: Remark = unsaid, quiet: bool = False) -> dict[str, Any]:
     """Train on what `config.data` names and write the model to `config.out`; returns the report, as JSON holds it.
 
     A training that was stopped, however, goes on from its last saved state. One that has ended with these settings and
@@ -48,7 +55,7 @@ def train_stage(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
         raise ConfigError("nothing to train on; name at least one source in data")
     if not config.out:
         raise ConfigError("no folder for the trained model; set out")
-    return train(config, read_materials(config), data=digests(config.data), quiet=quiet)[1]
+    return train(config, read_materials(config), data=digests(config.data), remark=remark, quiet=quiet)[1]
 
 
 def train(
@@ -57,6 +64,7 @@ def train(
     *,
     model: Trained | None = None,
     data: dict[str, str] | None = None,
+    remark: Remark = unsaid,
     quiet: bool = False,
 ) -> tuple[Trained, dict[str, Any]]:
     """Train on materials in memory; returns the model and the report. See `train_stage`.
@@ -79,6 +87,8 @@ def train(
     key = _key(config, prepared, model)
     if out is not None and (report := ended(out, key)) is not None:
         return trained.load(out, str(model.device)), report
+    if workers.is_main:
+        remark(prepared.notes)
     with tracked(config, out) as track:
         fitted = _fit(config, prepared, model, workers, track, key, quiet)
     report = runs.plain(

@@ -9,7 +9,7 @@ the same number of threads; the processes take turns, so that a change in the ma
 libraries and weights is not timed, tokenising and building batches is. The objective is the same for all: cross-entropy
 at the end of each step (weighting "trajectory"), AdamW, no dropout, nothing truncated, no gradient checkpointing. All
 start from the same head; `loss` is the mean over all labelled steps before and after, as each contender's own code finds
-it: the first must be the same. Trees make as many steps as the others, unless --batch-tokens says otherwise.
+it: the first must be the same. Trees are not cut for a batch, so where much is shared they make fewer steps.
 `core_seconds` is the time that the processor spent: with one thread it is what the wall clock would say on an idle
 machine. `peak_gib` is the most memory that the process had, libraries and weights included.
 """

@@ -104,6 +104,9 @@ class Clock(TrainerCallback):  # type: ignore[misc]
     def now(self) -> float:
         return self.before + time.perf_counter() - self.started
 
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.started = time.perf_counter()
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (folder / TIME).write_text(json.dumps(self.now()), encoding="utf-8")

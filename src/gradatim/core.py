@@ -127,6 +127,11 @@ class Tally:
         """Share of `tried` that was good; NaN when nothing was tried."""
         return self.good / self.tried if self.tried else math.nan
 
+    @property
+    def smoothed(self) -> float:
+        """(good + 1) / (tried + 2), Laplace's rule of succession: never 0 or 1, and 1/2 when nothing was tried."""
+        return (self.good + 1) / (self.tried + 2)
+
     def __add__(self, other: Tally) -> Tally:
         return Tally(self.good + other.good, self.tried + other.tried, self.lost + other.lost)
 

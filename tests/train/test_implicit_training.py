@@ -182,6 +182,31 @@ def test_preferences_and_low_rank_updates(backbone: str, tmp_path: Path) -> None
     assert features.read_bytes() == before
 
 
+def test_low_rank_updates_leave_a_head_of_its_own_alone(tmp_path: Path) -> None:
+    """Where the head is not the embeddings' table it is as frozen as the body: it is as large as the vocabulary."""
+    tokenizer = tiny_models.bpe_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    start = tiny_models.causal("llama", len(tokenizer), tie_word_embeddings=False)
+    start.save_pretrained(tmp_path)
+    config = TrainConfig(
+        backbone=str(tmp_path),
+        objective="implicit-ce",
+        lora_rank=4,
+        held_out=0,
+        device="cpu",
+        fit=replace(FAST, epochs=2),
+    )
+
+    model, _ = train(config, from_solutions(SOLUTIONS, config.targets), quiet=True)
+
+    assert torch.equal(model.module.lm_head.weight, start.lm_head.weight)
+    changed = [
+        name for name, weight in model.module.named_parameters() if not torch.equal(weight, start.get_parameter(name))
+    ]
+    assert changed
+    assert all("_proj" in name for name in changed)
+
+
 def test_a_training_that_was_stopped_keeps_its_first_reference(
     backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

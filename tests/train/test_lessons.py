@@ -130,7 +130,11 @@ def test_a_pair_is_never_torn(sides: list[tuple[tuple[int, ...], tuple[int, ...]
     """Whatever the budget, every pair is in exactly one lesson, with both of its sides at their last tokens."""
     matches = [Match(*pair) for pair in sides]
     found = []
-    for lesson in from_matches(matches, "prefix", grower(budget), budget):
+    lessons = from_matches(matches, "prefix", grower(budget), budget)
+    assert sum(lesson.distinct for lesson in lessons) == trees.distinct_tokens(
+        [side for pair in sides for side in pair]
+    )
+    for lesson in lessons:
         ends = []
         for block, nodes in zip(lesson.blocks, lesson.nodes, strict=True):
             for node in nodes:

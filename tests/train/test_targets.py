@@ -91,11 +91,63 @@ def test_relative_rule_without_a_start_names_the_solution() -> None:
 
 @pytest.mark.parametrize(("neutral", "want"), [("good", GOOD), ("bad", BAD), ("skip", None)])
 def test_neutral_is_read_in_one_place(neutral: str, want: Evidence | None) -> None:
-    """A human 0 counts as asked; unrated steps never count; -1 and 1 are fixed."""
-    config = TargetConfig(neutral=neutral)  # type: ignore[arg-type]
+    """A human 0 counts as asked; unrated steps never count; -1 and 1 are fixed. One that is bad is the first error."""
+    config = TargetConfig(neutral=neutral, mask_after_error=False)  # type: ignore[arg-type]
+    masked = dataclasses.replace(config, mask_after_error=True)
     labels = rated(1, 0, None, -1, error=3, known=True)
 
     assert step_evidence(solution(4), labels, config) == (GOOD, want, None, BAD)
+    assert step_evidence(solution(4), labels, masked) == (GOOD, want, None, None if neutral == "bad" else BAD)
+
+
+@pytest.mark.parametrize(("rule", "want"), [("any", (GOOD, GOOD, BAD, None)), ("relative", (GOOD, BAD, None, None))])
+def test_hard_labels_and_their_first_error_are_by_one_rule(rule: str, want: tuple[Evidence | None, ...]) -> None:
+    """Counts can be read by another rule than the labeller's, whose error (here by "relative") then says nothing: 1 of 8
+    is good by "any". The bar is half of the start's (6 + 1) / (8 + 2)."""
+    counts = tallied((7, 8), (1, 8), (0, 8), (5, 8), start=Tally(6, 8))
+    labels = dataclasses.replace(counts, error=1, error_known=True)
+
+    assert step_evidence(solution(4), labels, TargetConfig(target="hard", rule=rule)) == want  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted), min_size=1, max_size=6),
+    st.sampled_from(["any", "relative", "threshold"]),
+    st.booleans(),
+    st.data(),
+)
+def test_hard_labels_are_good_up_to_the_one_bad_step(
+    counts: list[list[int]], rule: str, stopped: bool, data: st.DataObject
+) -> None:
+    """Whatever the labeller tested and said: under the mask right steps come first, then at most one wrong one, which is
+    the first error, then nothing."""
+    error = data.draw(st.one_of(st.none(), st.integers(0, len(counts) - 1)))
+    known = data.draw(st.booleans())
+    labels = dataclasses.replace(
+        tallied(*((good, tried) for good, tried in counts), start=Tally(2, 4)),
+        error=error if known else None,
+        error_known=known,
+        optional_stopping=stopped,
+    )
+    config = TargetConfig(target="hard", rule=rule)  # type: ignore[arg-type]
+
+    seen = [found for found in step_evidence(solution(len(counts)), labels, config) if found]
+
+    assert BAD not in seen[:-1]
+    if BAD in seen:
+        assert (
+            step_evidence(solution(len(counts)), labels, config)[first_error(solution(len(counts)), labels, config)]
+            == BAD
+        )  # type: ignore[index]
+
+
+def test_what_a_judge_found_to_be_the_first_error_is_bad() -> None:
+    """Votes of several are no counts of continuations: 1 of 2 for the step that they call the first error is not good."""
+    votes = dataclasses.replace(tallied((2, 2), (1, 2), (2, 2)), source="judge", error=1, error_known=True)
+
+    assert step_evidence(solution(3), votes, TargetConfig(target="hard")) == (GOOD, BAD, None)
+    assert step_evidence(solution(3), votes, TargetConfig(target="hard", mask_after_error=False)) == (GOOD, BAD, GOOD)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -114,7 +166,7 @@ def test_a_known_absence_of_errors_masks_nothing() -> None:
     """error=None with error_known means that there is none, whatever the tallies look like."""
     labels = dataclasses.replace(tallied((4, 4), (0, 4), (4, 4)), error_known=True)
 
-    assert first_error(labels, TargetConfig()) is None
+    assert first_error(solution(3), labels, TargetConfig()) is None
     assert None not in step_evidence(solution(3), labels, TargetConfig())
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_tasks
@@ -154,3 +156,28 @@ def test_notes_are_said_before_anything_is_trained(config: TrainConfig) -> None:
     assert not list(Path(config.out).rglob("*.safetensors"))
     assert not list(Path(config.out).rglob("state.pt"))
     assert told == train_stage(config, quiet=True)["notes"] != []
+
+
+def test_weights_of_sources_are_learnt_with(config: TrainConfig, tmp_path: Path) -> None:
+    """A factor a source trains, is written down, and makes another model than none."""
+    write_labelled(tmp_path / "more.jsonl", tiny_tasks.labelled(problems=3, draws=2, seed=1))
+    both = replace(config, data=(*config.data, str(tmp_path / "more.jsonl")))
+    weighed = replace(both, source_weights=(1.0, 9.0), out=str(tmp_path / "weighed"))
+
+    train_stage(both, quiet=True)
+    train_stage(weighed, quiet=True)
+
+    models = [(Path(one.out) / "model.safetensors").read_bytes() for one in (both, weighed)]
+    assert models[0] != models[1]
+    recipe = json.loads((Path(weighed.out) / "gradatim.json").read_text())["recipe"]
+    assert recipe["labels"]["weights"]["sources"] == [1.0, 9.0]
+
+
+@pytest.mark.parametrize("asked", [{"kind": "orm"}, {"objective": "implicit-ce"}])
+def test_rows_with_labels_of_steps_are_no_outcomes(config: TrainConfig, tmp_path: Path, asked: dict[str, Any]) -> None:
+    """Said of the form that was named, and not of a path that isn't there."""
+    (tmp_path / "trl.jsonl").write_text('{"prompt": "1 + 1?", "completions": ["2"], "labels": [true]}\n')
+    wrong = replace(config, data=(f"trl:{tmp_path / 'trl.jsonl'}",), **asked)
+
+    with pytest.raises(ConfigError, match=r"trl rows label steps, and .* learns whether whole solutions are right"):
+        train_stage(wrong, quiet=True)

@@ -226,16 +226,30 @@ def test_an_epoch_holds_every_lesson_once_in_even_batches(tokens: int) -> None:
     model = tiny_models.reward_model()
     config = TrainConfig(held_out=0, targets=COUNTS, fit=FitConfig(block_tokens=40))
     lessons = prepare(config, from_labelled(tiny_tasks.labelled(), COUNTS), model).lessons
-    total, largest = sum(lesson.tokens for lesson in lessons), max(lesson.tokens for lesson in lessons)
+    total, largest = sum(lesson.distinct for lesson in lessons), max(lesson.distinct for lesson in lessons)
 
     epochs = [batches(lessons, tokens, 0, epoch) for epoch in (0, 1)]
 
     for epoch in epochs:
         assert sorted(id(lesson) for batch in epoch for lesson in batch) == sorted(map(id, lessons))
         even = total / max(1, round(total / tokens))
-        assert all(abs(sum(lesson.tokens for lesson in batch) - even) <= largest for batch in epoch)
+        assert all(abs(sum(lesson.distinct for lesson in batch) - even) <= largest for batch in epoch)
     assert epochs[0] == batches(lessons, tokens, 0, 0)
     assert epochs[0] != epochs[1]
+
+
+def test_a_batch_is_so_many_distinct_tokens_whatever_the_blocks() -> None:
+    """Small blocks repeat what their solutions share; the steps of the optimiser stay about as many."""
+    model = tiny_models.reward_model()
+    rows = from_labelled(tiny_tasks.labelled(problems=20, draws=6, steps=4), COUNTS)
+    found = {}
+    for size in (30, 120):
+        config = TrainConfig(held_out=0, targets=COUNTS, fit=FitConfig(block_tokens=size))
+        lessons = prepare(config, rows, model).lessons
+        found[size] = sum(lesson.tokens for lesson in lessons), len(batches(lessons, 200, 0, 0))
+
+    assert found[30][0] > 1.5 * found[120][0]
+    assert found[30][1] == found[120][1] > 4
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

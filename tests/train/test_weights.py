@@ -19,8 +19,10 @@ from gradatim.train.items import Item
 from gradatim.train.lessons import Lesson, Match, Tokens, Weighting
 from gradatim.train.materials import Materials, from_labelled, joined
 from gradatim.train.prepare import Prepared, prepare
+from gradatim.train.rankings import from_matches
 from gradatim.train.targets import Evidence, TargetConfig
-from gradatim.train.weights import evidence_by_cell, found_weights
+from gradatim.train.weights import cell_of, evidence_by_cell, found_weights
+from gradatim.trees import chains
 
 COUNTS = TargetConfig(mask_after_error=False)
 HARD = TargetConfig(target="hard", mask_after_error=False)
@@ -139,6 +141,27 @@ def test_source_weights_without_balance_are_plain_factors() -> None:
 
     assert weights.sources == (1.0, 2.0)
     assert items[2].weighted(weights.sources[1]).learnt.weight == 2.0
+
+
+@pytest.mark.parametrize("weighting", ["prefix", "trajectory"])
+def test_sources_of_pairs_are_balanced_as_their_lessons_count_them(weighting: Weighting) -> None:
+    """Eight copies of one pair in one source, eight pairs in the other, and one pair in both."""
+    pairs = [(0, 1)] * 8 + [(1, n) for n in range(2, 10)] + [(0, 99), (1, 99)]
+    items = [Item("p", Match((n, 0), (n, 1)), 1, source) for source, n in pairs]
+    config = TrainConfig(
+        kind="orm", objective="bradley-terry", balance=("source",), weighting=weighting, data=("a", "b")
+    )
+    weights = found_weights(evidence_by_cell(items, config), config)
+    learnt = [one.weighted(weights.factor(cell_of(one, config))).learnt for one in items]
+
+    lessons = from_matches([one for one in learnt if isinstance(one, Match)], weighting, chains, 1000)
+
+    owed = {one.blocks[0].ids[0]: match[3] for one in lessons for match in one.matches}
+    assert len(owed) == 10
+    both = owed.pop(99) / sum(weights.sources)
+    first = owed.pop(1) + both * weights.sources[0]
+    assert first == pytest.approx(sum(owed.values()) + both * weights.sources[1])
+    assert weights.sources[0] == pytest.approx({"prefix": 5 / 1.5, "trajectory": 1.0}[weighting])
 
 
 def test_the_shift_is_the_logarithm_of_the_weight_and_focal_has_none() -> None:

@@ -50,7 +50,7 @@ class Belief:
     def prior(self) -> Floats:
         """Chances of the hypotheses. Every step, the last one too, goes wrong with the same chance, such that none does
         with chance V0 = (s+1)/(n+2); a right answer behind an error is luck, of the mean chance of a dead prefix."""
-        rate = (self.start.good + 1) / (self.start.tried + 2)
+        rate = self.start.smoothed
         kept = rate ** (1 / (self.places + 1))
         reach = kept ** np.arange(self.places + 1)
         chances = np.asarray(reach * (1 - kept), dtype=np.float64)

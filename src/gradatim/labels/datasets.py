@@ -61,15 +61,15 @@ def load_labelled(
     usable row.
     """
     scheme, _, rest = source.partition(":")
-    if scheme in _FORMS and not rest:
+    if scheme in FORMS and not rest:
         raise ConfigError(f"{source!r} names no data; write {scheme}:PATH")
     how = _How(joiner, skip_bad, misfits, Counter() if drops is None else drops)
-    path = rest if scheme in _FORMS else source
-    if Path(path).is_dir() and scheme not in _FORMS:
+    path = rest if scheme in FORMS else source
+    if Path(path).is_dir() and scheme not in FORMS:
         path = str(Path(path) / "labels.jsonl")
     files = data_files(path) if Path(path).is_dir() else [path]
     rows = chain.from_iterable(rows_of(file, skip_bad=skip_bad, drops=drops) for file in files)
-    found = list(_foreign(rows, scheme, how) if scheme in _FORMS else _detected(rows, path, how))
+    found = list(_foreign(rows, scheme, how) if scheme in FORMS else _detected(rows, path, how))
     if not found:
         raise InputError("no row that could be used", expected="at least one labelled solution", file=path)
     return found
@@ -91,7 +91,7 @@ def _detected(rows: Iterator[Row], path: str, how: _How) -> Iterator[Labelled]:
         return iter(())
     first, kind = told
     rows = chain([first], rows)
-    if kind in _FORMS:
+    if kind in FORMS:
         return _foreign(rows, kind, how)
     if kind not in ("labelled", "labels"):
         fix = "label the solutions first" if kind == "solution" else None
@@ -150,7 +150,7 @@ def _form(row: Row) -> str:
     raise row.error(
         f"fields {', '.join(sorted(data)) or 'none'}",
         expected="labelled steps",
-        fix=f"name the form, as in plain:PATH (there are {', '.join(_FORMS)})",
+        fix=f"name the form, as in plain:PATH (there are {', '.join(FORMS)})",
     )
 
 
@@ -200,7 +200,7 @@ _READERS: dict[str, Reader] = {
     "trl": plain.read_trl,
 }
 
-_FORMS = (*_READERS, "prmbench")
+FORMS = (*_READERS, "prmbench")
 
 _TELLING = {
     "modified_process": "prmbench",

@@ -48,7 +48,7 @@ def bar(labels: Labels) -> float:
     if labels.truth == "validity":
         return 0.5
     if labels.rule.startswith("relative") and labels.start.tried:
-        return (labels.start.good + 1) / (labels.start.tried + 2) / 2
+        return labels.start.smoothed / 2
     return math.nan
 
 

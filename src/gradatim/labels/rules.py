@@ -95,7 +95,7 @@ class LabelConfig:
 
     def stopping_rule(self, start: Tally) -> StoppingRule:
         """The test of a prefix of a problem whose own tally is `start`."""
-        rate = (start.good + 1) / (start.tried + 2) if start.tried else math.nan
+        rate = start.smoothed if start.tried else math.nan
         likelier = self.undecided == "likelier"
         if self.stop == "first":
             return FirstSuccess(self.k)

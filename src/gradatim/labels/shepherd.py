@@ -63,7 +63,7 @@ def _marks(row: Row, pieces: list[str], label: str) -> list[int]:
             raise row.error(
                 f"a label that differs from the input before tag {number}", expected="label: the input's text"
             )
-        if sign not in ("+", "-") or not sign:
+        if sign not in ("+", "-"):
             raise row.error(f"label {shown(sign)} at tag {number}", expected="label: + or - for each tag")
         marks.append(1 if sign == "+" else -1)
         place += 1

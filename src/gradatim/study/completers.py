@@ -113,7 +113,7 @@ def _rated(part: Part, labels: Sequence[Labels], *, relative: bool) -> list[Judg
     """Each step's rate as its score. The last step has none: its tally is the solution's own answer, no rollout."""
     rows = []
     for truth, row in zip(part.truth, labels, strict=True):
-        start = (row.start.good + 1) / (row.start.tried + 2) if relative else 1.0
+        start = row.start.smoothed if relative else 1.0
         rates = [tally.rate / start for tally in row.tallies]
         rows.append(replace(truth, scores=(*rates[:-1], math.nan)))
     return rows

@@ -121,7 +121,7 @@ def by_rate(labels: Sequence[Labels], part: Part, *, bar: float) -> list[Said]:
     """What the same rollouts say with another bar: the first step whose rate is below this share of the start's."""
     rows = []
     for row, truth in zip(labels, part.truth, strict=True):
-        start = (row.start.good + 1) / (row.start.tried + 2)
+        start = row.start.smoothed
         error = next((step for step, tally in enumerate(row.tallies) if tally.rate < bar * start), None)
         rows.append(Said(truth=truth, error=error, kept=True))
     return rows

@@ -62,6 +62,11 @@ class Match:
     counted: tuple[Spans, Spans] = ((), ())
     """The tokens of either whose log-ratios an implicit model sums."""
 
+    @property
+    def pair(self) -> tuple[tuple[int, ...], tuple[int, ...], float]:
+        """What makes two of them the same pair, whatever they weigh."""
+        return self.chosen, self.rejected, self.margin
+
 
 class Ranking(NamedTuple):
     """Steps of one solution that are ranked among each other."""

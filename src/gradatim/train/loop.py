@@ -174,21 +174,21 @@ def measure(
 
 
 def batches(lessons: Sequence[Lesson], tokens: int, seed: int, epoch: int) -> list[list[Lesson]]:
-    """One epoch's steps: the lessons in an order that seed and epoch decide, in groups of about equally many tokens.
+    """One epoch's steps: the lessons in an order that seed and epoch decide, in groups of about equally many distinct tokens.
 
     Every group's loss is divided by its own evidence, so a small rest at the end would weigh as much as a full batch:
     the groups are evened out instead, to as near to `tokens` as a whole number of them allows.
     """
     order = list(lessons)
     random.Random(seed_for(seed, "order", epoch)).shuffle(order)
-    total = sum(lesson.tokens for lesson in order)
+    total = sum(lesson.distinct for lesson in order)
     count = max(1, round(total / tokens))
     groups: list[list[Lesson]] = [[] for _ in range(count)]
     done = 0
     for lesson in order:
         # By the middle of the lesson, so that a large one goes where most of it lies.
-        groups[min(count - 1, int((done + lesson.tokens / 2) * count / total))].append(lesson)
-        done += lesson.tokens
+        groups[min(count - 1, int((done + lesson.distinct / 2) * count / total))].append(lesson)
+        done += lesson.distinct
     return [group for group in groups if group]
 
 

@@ -15,7 +15,8 @@ from gradatim.models.forward import body_of
 def add_lora(module: nn.Module, rank: int, seed: int) -> Any:
     """Freeze the body and give each of its linear layers an update of this rank; returns what `merge_lora` takes.
 
-    The updates are scaled by 2 (alpha = 2 rank) and begin at nothing. The head stays as it is, and is trained.
+    The updates are scaled by 2 (alpha = 2 rank) and begin at nothing. A reward model's head stays as it is, and is trained;
+    a language model's, which is as large as its vocabulary, is frozen with the body.
     """
     try:
         from peft import LoraConfig, LoraModel
@@ -25,7 +26,11 @@ def add_lora(module: nn.Module, rank: int, seed: int) -> Any:
     # peft draws from torch's global generator; what the caller had of it is put back.
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "lora"))
-        return LoraModel(body_of(module), config, "default")
+        added = LoraModel(body_of(module), config, "default")
+    words = module.get_output_embeddings()  # type: ignore[operator]
+    if words is not None:
+        words.requires_grad_(False)
+    return added
 
 
 def merge_lora(added: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -143,8 +144,8 @@ def _hurried(config: TrainConfig, lessons: Sequence[Lesson]) -> list[str]:
     if steps >= FEW_STEPS:
         return []
     more = "more epochs make more of them"
-    if steps < config.fit.epochs * len(lessons):  # otherwise each is one tree already, and trees are not cut
-        wanted = max(1, config.fit.epochs * sum(lesson.tokens for lesson in lessons) // FEW_STEPS)
+    wanted = max(1, sum(lesson.distinct for lesson in lessons) // math.ceil(FEW_STEPS / config.fit.epochs))
+    if config.fit.epochs * len(batches(lessons, wanted, config.seed, 0)) > steps:  # trees are not cut for a batch
         more = f"a batch_tokens of {wanted}, or more epochs, make more of them"
     return [f"the optimiser takes only about {steps} steps; {more}"]
 

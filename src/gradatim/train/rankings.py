@@ -13,6 +13,7 @@ which is larger than the size of a block where it has to be. What counts once is
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,13 +43,16 @@ def from_matches(
 ) -> list[Lesson]:
     """Lessons of whole pairs; pairs that share tokens share a lesson of up to `budget` tokens.
 
-    Under "prefix" a pair that occurs several times counts once.
+    Under "prefix" a pair that occurs several times counts once, with the mean of its weights.
     """
-    weights: dict[Match, float] = {}
+    copies: dict[tuple[tuple[int, ...], tuple[int, ...], float], list[Match]] = defaultdict(list)
     for match in matches:
-        weights[match] = match.weight if weighting == "prefix" else weights.get(match, 0.0) + match.weight
-    ordered = sorted(weights, key=lambda match: (match.chosen, match.rejected, match.margin))
-    return _packed([[(match, weights[match])] for match in ordered], grow, budget, goal)
+        copies[match.pair].append(match)
+    weighed = []
+    for _, same in sorted(copies.items()):
+        weight = sum(match.weight for match in same)
+        weighed.append([(same[0], weight / len(same) if weighting == "prefix" else weight)])
+    return _packed(weighed, grow, budget, goal)
 
 
 def from_siblings(
@@ -152,6 +156,7 @@ def _compared(siblings: Sequence[_Sibling]) -> Iterator[tuple[_Sibling, _Sibling
 def _packed(groups: Iterable[Sequence[tuple[Match, float]]], grow: Grower, budget: int, goal: Goal) -> list[Lesson]:
     """Lessons of whole groups of (match, weight), in their order; groups that share tokens share one, up to `budget`."""
     lessons: list[Lesson] = []
+    seen: list[tuple[int, ...]] = []
     pending: list[tuple[Match, float]] = []
     sequences: dict[tuple[int, ...], None] = {}
     size = 0
@@ -162,17 +167,18 @@ def _packed(groups: Iterable[Sequence[tuple[Match, float]]], grow: Grower, budge
         # Sharing nothing with what is there, a group starts its own lesson: padding would cost more than it saves.
         alone = new_size == size + trees.distinct_tokens(list(new))
         if pending and (new_size > budget or alone):
-            lessons.append(_matched(pending, grow, goal))
+            lessons.append(_matched(pending, seen, grow, goal))
             pending, together = [], new
             new_size = trees.distinct_tokens(list(new))
         pending.extend(group)
         sequences, size = together, new_size
     if pending:
-        lessons.append(_matched(pending, grow, goal))
+        lessons.append(_matched(pending, seen, grow, goal))
     return lessons
 
 
-def _matched(matches: Sequence[tuple[Match, float]], grow: Grower, goal: Goal) -> Lesson:
+def _matched(matches: Sequence[tuple[Match, float]], seen: list[tuple[int, ...]], grow: Grower, goal: Goal) -> Lesson:
+    """One lesson. Its sequences are added to `seen`, the sorted ones of all lessons before it."""
     counted: dict[tuple[int, ...], Spans] = {}
     for match, _ in matches:
         counted.setdefault(match.chosen, match.counted[0])
@@ -190,6 +196,14 @@ def _matched(matches: Sequence[tuple[Match, float]], grow: Grower, goal: Goal) -
             (read[index[match.chosen]], read[index[match.rejected]], match.margin, weight) for match, weight in matches
         ),
         counted=tuple(nodes for found in counts for nodes in found),
-        distinct=trees.distinct_tokens(list(index)),
+        distinct=sum(_added(side, seen) for side in index),
         goal=goal,
     )
+
+
+def _added(sequence: tuple[int, ...], seen: list[tuple[int, ...]]) -> int:
+    """How many nodes a sequence adds to the tree of the sorted ones that were seen, to which it is added."""
+    place = bisect_left(seen, sequence)
+    near = seen[max(0, place - 1) : place + 1]  # no other shares a longer beginning with it
+    seen.insert(place, sequence)
+    return len(sequence) - max((trees.shared(sequence, other) for other in near), default=0)

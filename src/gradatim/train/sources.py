@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gradatim import records, runs
 from gradatim.core import Solution
-from gradatim.labels.datasets import load_labelled
+from gradatim.errors import ConfigError
+from gradatim.labels.datasets import FORMS, load_labelled
 from gradatim.labels.outcome import outcome_pairs
 from gradatim.labels.pairs import load_pairs
 from gradatim.problems.sources import rows_of
@@ -49,6 +50,11 @@ def _read(source: str, config: TrainConfig, drops: Counter[str]) -> Materials:
 
 
 def _solutions(source: str, config: TrainConfig, drops: Counter[str]) -> list[Solution]:
+    if (form := source.partition(":")[0]) in FORMS:
+        raise ConfigError(
+            f"{source}: {form} rows label steps, and kind={config.kind} with objective={config.objective} learns whether "
+            "whole solutions are right; name a file of {problem, steps, verdict} rows, or leave kind and objective out"
+        )
     path = Path(source) / "solutions.jsonl" if Path(source).is_dir() else source
     return records.read_solutions(path, skip_bad=config.skip_bad, drops=drops)
 

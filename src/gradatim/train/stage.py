@@ -215,9 +215,8 @@ def _report(prepared: Prepared, fitted: Fitted) -> dict[str, Any]:
 
 def _key(config: TrainConfig, prepared: Prepared, model: Trained) -> str:
     """16 hex digits of what decides the outcome: settings, lessons, encoder and first weights."""
-    asked = replace(
-        config, data=(), out="", features="", device="", tracker="", fit=replace(config.fit, save_minutes=0.0)
-    )
+    fit = replace(config.fit, save_minutes=0.0)
+    asked = replace(config, data=(), source_weights=(), out="", features="", device="", tracker="", fit=fit)
     parts = (
         json.dumps(runs.plain(asked), sort_keys=True),
         content([*prepared.lessons, *prepared.held_out]),

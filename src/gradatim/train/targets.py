@@ -46,20 +46,21 @@ class TargetConfig:
     """How labels become evidence."""
 
     target: Literal["hard", "soft", "binomial"] = "binomial"
-    """"hard": (1, 0) or (0, 1) by `rule`, for steps without a tally by the first error, where it is known; "soft": (rate,
-    1 - rate); "binomial": (good, tried - good), so that eight continuations weigh eight times one. For labels of one vote
-    a step (people, judges) all three are the same. Labels whose tests stopped when the evidence decided have biased rates:
-    "binomial" learns from their counts, "hard" from the first error that the labeller found, and "soft" refuses them."""
+    """"hard": (1, 0) or (0, 1) by `rule` where every step has a tally, otherwise by the first error that the labeller
+    found; "soft": (rate, 1 - rate); "binomial": (good, tried - good), so that eight continuations weigh eight times one.
+    For labels of one vote a step (people, judges) all three are the same. Labels whose tests stopped when the evidence
+    decided have biased rates: "binomial" learns from their counts, "hard" from the first error that the labeller found,
+    and "soft" refuses them."""
     rule: Literal["any", "relative", "threshold"] = "any"
-    """When a tally is called good: any continuation succeeded; the rate is at least half of the rate that the problem
-    had before the first step; or the rate is at least `threshold`. Decides hard labels, and where the first error is
-    when the labeller did not say."""
+    """When a tally is called good: any continuation succeeded; the rate is at least half of the rate (s+1)/(n+2) that
+    the problem had before the first step; or the rate is at least `threshold`. Decides hard labels with their first error,
+    and for other targets where the first error is when the labeller did not say."""
     threshold: float = 0.5
     """For rule "threshold": the least rate of a good step, in (0, 1]."""
     mask_after_error: bool = True
     """Leave out the steps after the first error: what is right there is not defined."""
     neutral: Literal["good", "bad", "skip"] = "good"
-    """What a human rating of 0 means: evidence for the step, against it, or none."""
+    """What a human rating of 0 means: evidence for the step, against it (it is an error then), or none."""
     step_weight: Literal["step", "solution", "position"] = "step"
     """What a labelled step counts: "step": its evidence, so that long solutions count more than short ones. "solution": its
     evidence over the number of labelled steps, so that solutions count alike. "position": the t-th of n labelled steps
@@ -151,8 +152,12 @@ def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> t
                 expected="one a step",
                 fix="label it again or drop the row",
             )
-    if labels.optional_stopping and config.target != "binomial":
-        return _from_decisions(solution, labels, config)
+    if labels.optional_stopping and config.target == "soft":
+        raise InputError(
+            f"the labels of solution {labels.solution_id} have rates on which a test stopped ({labels.rule})",
+            expected='rates of a fixed number of continuations for target "soft"',
+            fix='train with target "binomial" or "hard", or label with --stop fixed',
+        )
     ratings = labels.ratings if labels.ratings is not None else [None] * len(steps)
     seen = [
         None
@@ -160,19 +165,25 @@ def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> t
         else _from_rating(rating, config)
         if labels.ratings is not None
         else _from_tally(tally, labels, config)
-        if tally.tried or config.target != "hard"
-        else _from_error(index, labels)
-        for index, (step, tally, rating) in enumerate(zip(steps, labels.tallies, ratings, strict=True))
+        for step, tally, rating in zip(steps, labels.tallies, ratings, strict=True)
     ]
+    if config.target == "hard" and labels.ratings is None and not _counted(solution, labels):
+        seen = _decided(solution, labels, seen)
     if not config.mask_after_error:
         return tuple(seen)
-    error = first_error(labels, config)
+    error = first_error(solution, labels, config)
     return tuple(found if error is None or index <= error else None for index, found in enumerate(seen))
 
 
-def first_error(labels: Labels, config: TargetConfig) -> int | None:
-    """The first wrong step by the labeller's own word, otherwise the first whose tally the rule calls bad."""
-    if labels.error_known:
+def first_error(solution: Solution, labels: Labels, config: TargetConfig) -> int | None:
+    """The first wrong step by the labeller's own word, otherwise the first whose tally the rule calls bad.
+
+    The labeller's word was its reading of the same counts or ratings, and gives way to another one: to `rule` for hard
+    targets where every step was rolled out, and to a neutral step that is read as bad.
+    """
+    if labels.ratings is not None and config.neutral == "bad":
+        return next((index for index, rating in enumerate(labels.ratings) if rating in (-1, 0)), None)
+    if labels.error_known and not (config.target == "hard" and _counted(solution, labels)):
         return labels.error
     if labels.ratings is not None:
         return next((index for index, rating in enumerate(labels.ratings) if rating == -1), None)
@@ -194,14 +205,27 @@ def is_good(tally: Tally, labels: Labels, config: TargetConfig) -> bool:
             expected='one for rule "relative"',
             fix="label with continuations of the problem too, or choose another rule",
         )
-    return tally.good > 0 and tally.rate >= RELATIVE_SHARE * labels.start.rate
+    return tally.good > 0 and tally.rate >= RELATIVE_SHARE * labels.start.smoothed
 
 
-def _from_error(index: int, labels: Labels) -> Evidence | None:
-    """For a step that a search did not have to test: it is before the first error that was found, is it, or is behind."""
-    if not labels.error_known or (labels.error is not None and index > labels.error):
-        return None
-    return _vote(index != labels.error)
+def _counted(solution: Solution, labels: Labels) -> bool:
+    """Whether every step was rolled out a fixed number of times, so that any rule can be read off the counts."""
+    tested = zip(solution.prefix.steps, labels.tallies, strict=True)
+    every = all(tally.tried or step.kind == "observation" for step, tally in tested)
+    return every and labels.source == "rollouts" and labels.ratings is None and not labels.optional_stopping
+
+
+def _decided(solution: Solution, labels: Labels, seen: Sequence[Evidence | None]) -> list[Evidence | None]:
+    """Hard evidence by the first error that the labeller found: for what is before it, against it, behind it what was
+    `seen`. Rates on which a test stopped are no evidence, so behind it, or where it is unknown, there is none then."""
+    left: list[Evidence | None] = [None] * len(seen) if labels.optional_stopping else list(seen)
+    if not labels.error_known:
+        return left
+    last = len(seen) if labels.error is None else labels.error
+    return [
+        None if step.kind == "observation" else found if index > last else _vote(index < last)
+        for index, (step, found) in enumerate(zip(solution.prefix.steps, left, strict=True))
+    ]
 
 
 def _from_tally(tally: Tally, labels: Labels, config: TargetConfig) -> Evidence | None:
@@ -212,24 +236,6 @@ def _from_tally(tally: Tally, labels: Labels, config: TargetConfig) -> Evidence 
     if config.target == "soft":
         return Evidence(tally.rate, 1 - tally.rate)
     return Evidence(tally.good, tally.tried - tally.good)
-
-
-def _from_decisions(solution: Solution, labels: Labels, config: TargetConfig) -> tuple[Evidence | None, ...]:
-    """Hard evidence from the first error that the labeller found: for what is before it, against it, none behind it and
-    none at all where it is unknown."""
-    if config.target == "soft":
-        raise InputError(
-            f"the labels of solution {labels.solution_id} have rates on which a test stopped ({labels.rule})",
-            expected='rates of a fixed number of continuations for target "soft"',
-            fix='train with target "binomial" or "hard", or label with --stop fixed',
-        )
-    if not labels.error_known:
-        return (None,) * len(solution.prefix.steps)
-    last = len(solution.prefix.steps) if labels.error is None else labels.error
-    return tuple(
-        None if step.kind == "observation" or index > last else _vote(index < last)
-        for index, step in enumerate(solution.prefix.steps)
-    )
 
 
 def _from_rating(rating: int | None, config: TargetConfig) -> Evidence | None:

@@ -118,17 +118,15 @@ def _owed(items: Sequence[Item], config: TrainConfig) -> list[Evidence]:
 
 
 def _keys(item: Item, config: TrainConfig) -> Sequence[object]:
-    """What the parts of an item that owe are told apart by: labelled prefixes, or a whole solution; nothing for a pair."""
+    """What the parts of an item that owe are told apart by: labelled prefixes, a whole solution, or a pair."""
     if not isinstance(item.learnt, Tokens):
-        return ()
+        return (item.learnt.pair,)
     return (item.learnt.ids,) if config.objective == "pqm" else prefix_keys(item.learnt)
 
 
 def _total(item: Item, shares: Sequence[float], config: TrainConfig) -> Evidence:
     weight = item.learnt.weight
-    if not isinstance(item.learnt, Tokens):
-        return Evidence(weight, 0.0)
-    if config.objective == "pqm":
+    if not isinstance(item.learnt, Tokens) or config.objective == "pqm":
         return Evidence(weight * shares[0], 0.0)
     entries = [(share, evidence) for share, (_, evidence) in zip(shares, item.learnt.evidence, strict=True)]
     return Evidence(weight * sum(s * e.good for s, e in entries), weight * sum(s * e.bad for s, e in entries))

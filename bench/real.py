@@ -8,9 +8,10 @@
     python bench/real.py measure --out runs/real
 
 `prepare` holds problems out (real_data.py). `train` trains one arm on one thread, from the same language model as the others
-(each draws a small head of its own), and goes on where it was stopped; what is done is not done again. Two arms can run beside each other, each on a core of its own
-(`taskset -c 0 python ...`). Hours are those of the training loop, over all its starts. `measure` scores every model on
-ProcessBench's development rows and the rows held out, and compares them, with null baselines and intervals by problem.
+(each draws a small head of its own), and goes on where it was stopped; what is done is not done again. Two arms can run
+beside each other, each on a core of its own (`taskset -c 0 python ...`). Hours are those of the training loop, over all its
+starts. `measure` scores every model on ProcessBench's development rows and the rows held out, and compares them, with null
+baselines and intervals by problem.
 
     trees           all solutions of all problems to train on, at any length, once
     trees-prmbench  the same and PRMBench's solutions, of problems that are in PRMBench alone

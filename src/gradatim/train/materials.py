@@ -20,9 +20,11 @@ class Materials:
     pairs: tuple[Pair, ...] = ()
     """Solutions that should rank above others of their problems."""
     rows: int = 0
-    """Rows that were read, those that were dropped included."""
+    """Rows that were read, or pairs that were made of them, those that were dropped included."""
     drops: Counter[str] = field(default_factory=Counter)
-    """Rows that were left out, by reason; where pairs are made of verdicts also problems that gave none."""
+    """Those that were left out, by reason."""
+    notes: tuple[str, ...] = ()
+    """What else was made of what was read."""
     origins: tuple[int, ...] = ()
     """Which of several joined materials each example or pair comes from; empty where there is one."""
     labelled_by: tuple[str, ...] = ()
@@ -63,6 +65,7 @@ def joined(parts: Iterable[Materials]) -> Materials:
         origins=tuple(number for number, part in enumerate(found) for _ in part.pairs or part.examples),
         rows=sum(part.rows for part in found),
         drops=sum((part.drops for part in found), Counter[str]()),
+        notes=tuple(note for part in found for note in part.notes),
         labelled_by=tuple(sorted({by for part in found for by in part.labelled_by})),
     )
 

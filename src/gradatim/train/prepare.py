@@ -89,8 +89,8 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
     materials = _chosen(config, materials, drops)
     items = items_of(config, materials, model.own_encoder, drops)
     if not items:
-        dropped = ", ".join(f"{count} x {reason}" for reason, count in drops.items()) or "no rows"
-        raise InputError(f"nothing is left to learn from: {dropped}", fix="see what was left out, and why")
+        dropped = [f"{count} x {reason}" for reason, count in drops.items()] + list(materials.notes)
+        raise InputError(f"nothing is left to learn from: {', '.join(dropped) or 'no rows'}", fix="see what was left out, and why")
     problems = dict.fromkeys(item.problem for item in items)
     apart = held_out_problems(list(problems), config.held_out, config.seed)
     trained = [item for item in items if item.problem not in apart]
@@ -100,7 +100,7 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
     longest, depth = max(map(len, sequences)), tree_depth(model.module)
     size = block_size(model.module, config.fit)
     grow: Grower = partial(trees.build, budget=size) if longest <= depth else trees.chains
-    notes = _one_sided(config, evidence)
+    notes = [*materials.notes, *_one_sided(config, evidence)]
     if longest > depth:
         notes.append(f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}")
     else:

@@ -45,8 +45,9 @@ def _read(source: str, config: TrainConfig, drops: Counter[str]) -> Materials:
         return from_pairs(load_pairs(source, skip_bad=config.skip_bad, drops=drops))
     solutions = _solutions(source, config, drops)
     pairs, counts = outcome_pairs(solutions, seed=config.seed)
-    made = from_pairs(pairs)
-    return replace(made, rows=len(solutions), drops=made.drops + counts, labelled_by=("verdicts",))
+    left_out = ", ".join(f"{count} x {reason}" for reason, count in counts.items()) or "nothing"
+    note = f"{source}: {len(pairs)} pairs of {len(solutions)} solutions; left out: {left_out}"
+    return replace(from_pairs(pairs), notes=(note,), labelled_by=("verdicts",))
 
 
 def _solutions(source: str, config: TrainConfig, drops: Counter[str]) -> list[Solution]:

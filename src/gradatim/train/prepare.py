@@ -90,7 +90,9 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
     items = items_of(config, materials, model.own_encoder, drops)
     if not items:
         dropped = [f"{count} x {reason}" for reason, count in drops.items()] + list(materials.notes)
-        raise InputError(f"nothing is left to learn from: {', '.join(dropped) or 'no rows'}", fix="see what was left out, and why")
+        raise InputError(
+            f"nothing is left to learn from: {', '.join(dropped) or 'no rows'}", fix="see what was left out, and why"
+        )
     problems = dict.fromkeys(item.problem for item in items)
     apart = held_out_problems(list(problems), config.held_out, config.seed)
     trained = [item for item in items if item.problem not in apart]

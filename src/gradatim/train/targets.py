@@ -46,11 +46,11 @@ class TargetConfig:
     """How labels become evidence."""
 
     target: Literal["hard", "soft", "binomial"] = "binomial"
-    """"hard": (1, 0) or (0, 1) by `rule` where every step has a tally, otherwise by the first error that the labeller
-    found; "soft": (rate, 1 - rate); "binomial": (good, tried - good), so that eight continuations weigh eight times one.
-    For labels of one vote a step (people, judges) all three are the same. Labels whose tests stopped when the evidence
-    decided have biased rates: "binomial" learns from their counts, "hard" from the first error that the labeller found,
-    and "soft" refuses them."""
+    """"hard": (1, 0) or (0, 1), by the first error that the labeller found, or by `rule` where every step was rolled out;
+    "soft": (rate, 1 - rate); "binomial": (good, tried - good), so that eight continuations weigh eight times one. For
+    labels of one vote a step (people, judges) all three are the same. Labels whose tests stopped when the evidence decided
+    have biased rates: "binomial" learns from their counts, "hard" from the labeller's first error, and "soft" refuses
+    them."""
     rule: Literal["any", "relative", "threshold"] = "any"
     """When a tally is called good: any continuation succeeded; the rate is at least half of the rate (s+1)/(n+2) that
     the problem had before the first step; or the rate is at least `threshold`. Decides hard labels with their first error,
@@ -167,7 +167,7 @@ def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> t
         else _from_tally(tally, labels, config)
         for step, tally, rating in zip(steps, labels.tallies, ratings, strict=True)
     ]
-    if config.target == "hard" and labels.ratings is None and not _counted(solution, labels):
+    if config.target == "hard" and labels.ratings is None and not _reread(solution, labels, config):
         seen = _decided(solution, labels, seen)
     if not config.mask_after_error:
         return tuple(seen)
@@ -178,12 +178,12 @@ def step_evidence(solution: Solution, labels: Labels, config: TargetConfig) -> t
 def first_error(solution: Solution, labels: Labels, config: TargetConfig) -> int | None:
     """The first wrong step by the labeller's own word, otherwise the first whose tally the rule calls bad.
 
-    The labeller's word was its reading of the same counts or ratings, and gives way to another one: to `rule` for hard
-    targets where every step was rolled out, and to a neutral step that is read as bad.
+    The labeller's word was its reading of the same counts or ratings, and gives way to another one: to another `rule` for
+    hard targets where every step was rolled out, and to a neutral step that is read as bad.
     """
     if labels.ratings is not None and config.neutral == "bad":
         return next((index for index, rating in enumerate(labels.ratings) if rating in (-1, 0)), None)
-    if labels.error_known and not (config.target == "hard" and _counted(solution, labels)):
+    if labels.error_known and not (config.target == "hard" and _reread(solution, labels, config)):
         return labels.error
     if labels.ratings is not None:
         return next((index for index, rating in enumerate(labels.ratings) if rating == -1), None)
@@ -208,11 +208,13 @@ def is_good(tally: Tally, labels: Labels, config: TargetConfig) -> bool:
     return tally.good > 0 and tally.rate >= RELATIVE_SHARE * labels.start.smoothed
 
 
-def _counted(solution: Solution, labels: Labels) -> bool:
-    """Whether every step was rolled out a fixed number of times, so that any rule can be read off the counts."""
+def _reread(solution: Solution, labels: Labels, config: TargetConfig) -> bool:
+    """Whether the counts are read anew: every step was rolled out a fixed number of times, and the labeller, who knew of
+    the solution's own answer too, went by another rule."""
     tested = zip(solution.prefix.steps, labels.tallies, strict=True)
     every = all(tally.tried or step.kind == "observation" for step, tally in tested)
-    return every and labels.source == "rollouts" and labels.ratings is None and not labels.optional_stopping
+    counted = every and labels.source == "rollouts" and labels.ratings is None and not labels.optional_stopping
+    return counted and not labels.rule.startswith(f"{config.rule} ")
 
 
 def _decided(solution: Solution, labels: Labels, seen: Sequence[Evidence | None]) -> list[Evidence | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -205,7 +206,7 @@ class Score:
     def _repr_html_(self) -> str:
         texts = [step.text for step in self.prefix.steps] if self.prefix and self.steps else None
         shown = heat.strip(self.steps or (self.value,), texts, self.first_error())
-        return f"{shown}<div>{self.value:.3f} ({self.reduction}, {self.by})</div>"
+        return f"{shown}<div>{self.value:.3f} ({self.reduction}, {html.escape(self.by)})</div>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -236,6 +236,31 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"a run's record can't hold a {type(value).__name__}: {value!r}")
+
+
+def command_line(verb: str, *asked: Any, arguments: Sequence[str] = ()) -> str:
+    """The command that asks for the same, without what is as it always is; fields named in `arguments` come bare."""
+    bare = [str(word) for config in asked for name in arguments for word in _several(getattr(config, name, ()))]
+    return shlex.join(["gradatim", *verb.split(), *bare, *(word for one in asked for word in _asked(one, arguments))])
+
+
+def _asked(config: Any, arguments: Sequence[str]) -> Iterator[str]:
+    for field in fields(config):
+        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
+        usual = field.default if field.default_factory is MISSING else field.default_factory()
+        if is_dataclass(value):
+            yield from _asked(value, arguments)
+        elif value == usual or field.name in arguments:
+            continue
+        elif isinstance(value, bool):
+            yield flag if value else flag.replace("--", "--no-", 1)
+        else:
+            for one in _several(value):
+                yield from (flag, str(one))
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,39 @@ def test_reformat(files: tuple[str, str, str], tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["write_drops"] == {"cut before a step without a label": 3}
     assert len(out.read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_settings_that_open_a_model_are_refused_beside_recorded_scores(
+    files: tuple[str, str, str], older: bool
+) -> None:
+    """They would change nothing, and a calibration that is ignored would be taken for one that was used."""
+    bench, _, scores = files
+    suite = ["processbench", "--data", bench] if older else ["suites", f"processbench={bench}"]
+
+    done = CliRunner().invoke(app, ["evaluate", *suite, "--scores", scores, "--calibration", "none.json"])
+
+    assert done.exit_code == 1
+    assert "recorded scores are as they are" in str(done.exception)
+
+
+def test_the_command_of_a_report_makes_it_again(files: tuple[str, str, str]) -> None:
+    """Also of a single suite, whose name alone would be an older command."""
+    bench, _, scores = files
+    found = run("suites", f"processbench={bench}", "--scores", scores, "--threshold", "cross-fit")
+
+    words = shlex.split(str(found["command"]))
+
+    assert words[:2] == ["gradatim", "evaluate"]
+    assert run(*words[2:])["results"] == found["results"]
+
+
+def test_one_problem_has_values_without_intervals(files: tuple[str, str, str], tmp_path: Path) -> None:
+    """Shown as they are."""
+    rows = [json.loads(line) for line in Path(files[0]).read_text().splitlines()]
+    one = tmp_path / "one.jsonl"
+    one.write_text("".join(json.dumps({**row, "problem": "Q?"}) + "\n" for row in rows))
+
+    done = CliRunner().invoke(app, ["evaluate", "suites", f"processbench={one}", "--scores", files[2], "--quiet"])
+
+    assert done.exit_code == 0, done.output

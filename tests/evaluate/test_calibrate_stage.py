@@ -185,6 +185,26 @@ def test_what_contradicts_itself_is_refused() -> None:
         CalibrateConfig(labels="b", scores="a", measure="m", out="o")
     with pytest.raises(ConfigError, match="at least 2 folds"):
         CalibrateConfig(labels="b", scores="a", folds=1)
+    with pytest.raises(ConfigError, match="a pool is taken whole"):
+        CalibrateConfig(pool="b", scores="a", neutral="bad")
+    with pytest.raises(ConfigError, match="takes one as it is"):
+        CalibrateConfig(labels="b", scores="a", measure="m", method="isotonic")
+    with pytest.raises(ConfigError, match="are there already"):
+        CalibrateConfig(labels="b", scores="a", keep_scores="k")
+
+
+def test_scores_by_two_models_are_refused(tmp_path: Path) -> None:
+    """Also where each solution has one by either, of which the last would be taken."""
+    made = Written()
+    for p in range(6):
+        made.add(f"p{p}", [f"{p}\n"], [0.5], [Tally(p % 2, 1)])
+    files = made.write(tmp_path)
+    rows = Path(files["scores"]).read_text()
+    Path(files["scores"]).write_text(rows.replace('"by": "', '"by": "other-') + rows)
+
+    with pytest.raises(InputError, match=r"scores by other-.*, ") as caught:
+        calibrate(files, folds=2)
+    assert "one model" in str(caught.value)
 
 
 def _drops() -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradatim import records
-from gradatim.core import Labels, Prefix, Score, Tally
+from gradatim.core import Labels, Prefix, Score, Solution, Step, Tally, Verdict
 from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate.asked import EvaluateConfig
 from gradatim.evaluate.mixed import evaluate_stage
@@ -230,7 +230,7 @@ def test_report_json(bench: str, tmp_path: Path) -> None:
     assert sum(one["solutions"] for one in found["curves"]["score_by_length"]) == 30
     assert found["curves"]["reliability"]
     assert found["mistakes"]
-    assert out["command"].startswith(f"gradatim evaluate processbench={bench} --model hashed --report")
+    assert out["command"].startswith(f"gradatim evaluate suites processbench={bench} --model hashed --report")
     assert out["settings"]["threshold"] == "0.5"
 
 
@@ -371,3 +371,44 @@ def test_preferences_and_pools_in_one_report(tmp_path: Path) -> None:
     assert out["results"][2]["measures"]["best_of_3"]["value"] == pytest.approx(1 / 3)
     assert [one["first"] for one in out["differences"]] == ["hashed"]
     assert out["results"][0]["nulls"]["accuracy"]["random"]["value"] == 0.5
+
+
+def test_a_pool_finds_its_scores_beside_another_suite(bench: str, tmp_path: Path) -> None:
+    """Its own scores in our own format go to it, another suite's do not; where it has none that is said."""
+    prefixes = [Prefix(f"q{k}", f"Q{k}?", (Step(f"{c}\n"),)) for k in range(6) for c in range(3)]
+    pool = [
+        Solution(prefix=one, author="a", draw=k % 3, verdict=Verdict(["incorrect", "correct"][k % 3 == 1]), answer=str(k % 3))
+        for k, one in enumerate(prefixes)
+    ]  # fmt: skip
+    own, steps = str(tmp_path / "own.jsonl"), str(tmp_path / "steps.jsonl")
+    records.write_solutions(tmp_path / "pool.jsonl", pool)
+    records.write_scores(own, [(one.id, Score(value=k % 3 / 3, by="A")) for k, one in enumerate(pool)])
+    write(Path(steps), [{"id": f"r-{k}", "step_scores": [0.4] * n} for k, n in enumerate(_steps(bench))])
+    suites = (f"processbench={bench}", f"pool={tmp_path / 'pool.jsonl'}")
+
+    both = stage(suites=suites, scores=(steps, own))
+    without = stage(suites=suites, scores=(steps,))
+
+    assert [(one["suite"], one["model"]) for one in both["results"]] == [("processbench", "steps"), ("pool", "A")]
+    assert both["results"][1]["measures"]["best_of_3"]["value"] == 0
+    assert [one["suite"] for one in without["results"]] == ["processbench"]
+    assert "pool" in [one["suite"] for one in without["skipped"]]
+
+
+def test_what_a_judge_leaves_undecided_is_never_a_hit(bench: str, tmp_path: Path) -> None:
+    """Wrong solutions of which it says nothing are misses, for Matthews' coefficient as for F1."""
+    labelled = load_labelled(f"processbench:{bench}")
+    said = [
+        Labels(
+            solution_id=one.id, tallies=(Tally(),) * len(one.prefix.steps), error_known=labels.error is None,
+            truth="validity", source="judge", by="shy",
+        )
+        for one, labels in labelled
+    ]  # fmt: skip
+    records.write_labels(tmp_path / "said.jsonl", said)
+
+    [found] = stage(suites=(f"processbench={bench}",), labels=(str(tmp_path / "said.jsonl"),))["results"]
+
+    assert found["counts"]["undecided"] == found["counts"]["errors"] > 0
+    assert found["measures"]["error_accuracy"]["value"] == 0
+    assert found["measures"]["solution_mcc"]["value"] in (None, 0)

@@ -13,9 +13,10 @@ import typer.core
 
 from gradatim import runs
 from gradatim.core import Policy
-from gradatim.errors import GradatimError
+from gradatim.errors import ConfigError, GradatimError
 from gradatim.evaluate.asked import SUITES
 from gradatim.flags import Interrupted
+from gradatim.score.opening import Opening
 from gradatim.solutions.opening import notes
 
 HELP = """Train, use and distrust reward models for reasoning.
@@ -94,10 +95,25 @@ def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         if value["value"] is None or value["value"] != value["value"]:
             return "-"
+        if value["low"] is None or value["low"] != value["low"]:  # one problem has no interval
+            return f"{value['value']:.3f}"
         return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
     if value is None or value != value:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def left_out(drops: Mapping[str, int]) -> list[str]:
+    """What was dropped and counted, a line a reason."""
+    return [f"left out: {reason} ({count})" for reason, count in drops.items()]
+
+
+def refuse_unused(opening: Opening) -> None:
+    """ConfigError if settings that open a reward model were given where recorded scores are read."""
+    if opening != Opening():
+        raise ConfigError(
+            "--format, --option, --server and --calibration open a --model; recorded scores are as they are"
+        )
 
 
 def remark(notes: Sequence[str]) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 from gradatim import runs
 from gradatim.choose.abstain import AbstainConfig, abstain_stage
-from gradatim.cli.app import aligned, app, show
-from gradatim.errors import ConfigError
+from gradatim.cli.app import aligned, app, left_out, refuse_unused, show
 from gradatim.evaluate.calibrating import CalibrateConfig, calibrate_stage
 from gradatim.evaluate.first_error_sets import ConformalConfig, conformal_stage
 from gradatim.flags import command
@@ -19,7 +18,7 @@ from gradatim.score.stage import CountingScorer
 @command(app, "calibrate", CalibrateConfig, Opening)
 def calibrate_command(config: CalibrateConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """Fit a map from scores to probabilities of something named, and measure it on problems it has not seen."""
-    result = calibrate_stage(config, _scorer(config.model, opening), quiet=quiet)
+    result = calibrate_stage(config, _scorer(config.model, opening), opening=[opening], quiet=quiet)
     show(result, as_json, _calibration(runs.plain(result)))
 
 
@@ -40,10 +39,7 @@ def abstain_command(config: AbstainConfig, *, as_json: bool, quiet: bool) -> Non
 def _scorer(model: str | None, opening: Opening) -> CountingScorer | None:
     if model is not None:
         return open_scorer(model, opening)
-    if opening != Opening():
-        raise ConfigError(
-            "--format, --option, --server and --calibration open a --model; recorded scores are as they are"
-        )
+    refuse_unused(opening)
     return None
 
 
@@ -62,7 +58,7 @@ def _calibration(result: Mapping[str, Any]) -> str:
 
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
-    return [f"note: {note}" for note in result["notes"]]
+    return [*(f"note: {note}" for note in result.get("notes", ())), *left_out(result.get("drops", {}))]
 
 
 def _sets(result: Mapping[str, Any]) -> str:
@@ -77,7 +73,7 @@ def _sets(result: Mapping[str, Any]) -> str:
     ]
     head = f"{result['scorer']}: {result['target']}\n{result['solutions']} solutions of {result['problems']} problems"
     title = f"{head}; promised coverage {result['nominal']:.3f}, over {result['resplits']} resplits"
-    return "\n\n".join([aligned(title, rows), aligned("", sizes).strip()])
+    return "\n\n".join([aligned(title, rows), aligned("", sizes).strip(), *_notes(result)])
 
 
 def _places(one: Mapping[str, Any]) -> str:
@@ -106,6 +102,5 @@ def _abstention(result: Mapping[str, Any]) -> str:
         f"{whom}, {result['problems']} problems: answer {when} (wrong if always: {result['wrong_if_always']:.3f})\n"
         f"risk {result['risk']:g}, {result['promise']}, over {result['resplits']} resplits"
     )
-    return "\n".join(
-        [aligned(title, rows), f"more wrong of the answered than the risk in {result['broken']:.0%} of them"]
-    )
+    broken = f"more wrong of the answered than the risk in {result['broken']:.0%} of them"
+    return "\n".join([aligned(title, rows), broken, *_notes(result)])

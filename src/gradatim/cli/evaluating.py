@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gradatim import runs
 from gradatim.choose.nested import NestedConfig, nested_stage
-from gradatim.cli.app import aligned, evaluate, show
+from gradatim.cli.app import aligned, evaluate, left_out, refuse_unused, show
 from gradatim.core import Scorer
 from gradatim.evaluate.asked import EvaluateConfig
 from gradatim.evaluate.mixed import evaluate_stage
@@ -20,8 +20,10 @@ from gradatim.flags import command
 from gradatim.score.opening import Opening, open_scorer
 
 
-def _opener(model: str, opening: Opening) -> Callable[[], Scorer]:
-    return partial(open_scorer, model, opening)
+def _openers(models: Sequence[str], opening: Opening) -> list[Callable[[], Scorer]]:
+    if not models:
+        refuse_unused(opening)
+    return [partial(open_scorer, model, opening) for model in models]
 
 
 def _warned(warnings: list[dict[str, Any]]) -> None:
@@ -32,11 +34,13 @@ def _warned(warnings: list[dict[str, Any]]) -> None:
 @command(evaluate, "processbench", ProcessBenchConfig, Opening)
 def processbench_command(config: ProcessBenchConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """First wrong steps on ProcessBench: both accuracies, F1, null baselines, and where the threshold comes from."""
-    scorer = None if config.model is None else _opener(config.model, opening)()
-    result = processbench_stage(config, scorer, quiet=quiet)
+    openers = _openers(() if config.model is None else (config.model,), opening)
+    scorer = openers[0]() if openers else None
+    result = processbench_stage(config, scorer, opening=[opening], quiet=quiet)
     columns = ("subset", "error_accuracy", "correct_accuracy", "f1", "threshold", "threshold_from", "errors", "correct")
     rows = [{**{name: one[name] for name in columns}, **_nulls(one)} for one in result["subsets"]]
-    show(result, as_json, aligned(f"ProcessBench, {result['model']}", runs.plain(rows)))
+    table = aligned(f"ProcessBench, {result['model']}", runs.plain(rows))
+    show(result, as_json, "\n".join([table, *left_out(result["drops"])]))
     if config.scores is not None and not quiet:
         _warned(processbench_warnings(config))
 
@@ -64,7 +68,7 @@ def pool_command(config: NestedConfig, *, as_json: bool, quiet: bool) -> None:
 @command(evaluate, "suites", EvaluateConfig, Opening, arguments=("suites",))
 def suites_command(config: EvaluateConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """Several suites and models in one report; the word "suites" may be left out: `gradatim evaluate prmbench lab ...`."""
-    result = evaluate_stage(config, [_opener(model, opening) for model in config.model], quiet=quiet)
+    result = evaluate_stage(config, _openers(config.model, opening), opening=[opening], quiet=quiet)
     show(result, as_json, _table(result))
     _warned(result["warnings"])
 
@@ -77,7 +81,7 @@ def _table(result: Mapping[str, Any]) -> str:
         tables.append(aligned("paired differences, first minus second", pairs))
     notes = list(dict.fromkeys(f"{one['subset']}: {note}" for one in result["results"] for note in one["notes"]))
     notes += [f"no scores by {one['model']} for {one['suite']} {one['subset']}" for one in result["skipped"]]
-    notes += [f"left out: {reason} ({count})" for reason, count in result["drops"].items()]
+    notes += left_out(result["drops"])
     if (folder := result["settings"]["report"]) is not None:
         notes.append(f"the page: {Path(folder) / 'report.html'}")
     return "\n\n".join([*tables, *(["\n".join(notes)] if notes else [])])

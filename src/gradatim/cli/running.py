@@ -99,7 +99,7 @@ def solve_command(
     if splitter is None:
         raise ConfigError(f"--splitter {flags.splitter!r}; expected one of {', '.join(sorted(SPLITTERS))}")
     policy = open_policy(flags.policy, settings, endpoint, splitter=splitter)
-    scorer = open_scorer(flags.model, opening, reduction=flags.reduction)
+    scorer = open_scorer(flags.model, opening, reduction=flags.reduction, device=settings.device)
     solved = solve_problems(
         problems, policy, scorer, n=flags.n, seed=flags.seed, chooser=flags.chooser, splitter=splitter, quiet=quiet
     )

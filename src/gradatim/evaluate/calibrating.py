@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from gradatim.core import Estimate, Reduction
 from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate.items import Items, LabelledSource, answer_items, read_answers, read_labelled, step_items
 from gradatim.evaluate.steps import Steps, calibration_error, reliability_bins
+from gradatim.runs import command_line
 from gradatim.score.calibrate import (
     Calibration,
     Method,
@@ -86,18 +86,24 @@ class CalibrateConfig:
             raise ConfigError("a calibration that is measured as it is: there is nothing new to write to --out")
         if self.reduction is not None and self.pool is None:
             raise ConfigError("--reduction is about a solution's value; give a --pool")
+        if self.pool is not None and (self.problems is not None or self.neutral != "good"):
+            raise ConfigError("--problems and --neutral are about --labels; a pool is taken whole, by its verdicts")
+        if self.measure is not None and (self.method, self.folds) != ("beta", stats.FOLDS):
+            raise ConfigError("--method and --folds are about fitting a map; --measure takes one as it is")
+        if self.keep_scores is not None and self.model is None:
+            raise ConfigError("--keep-scores writes what a --model says; recorded scores are there already")
         if self.folds < 2 or any(n < 1 for n in self.best_of):
             raise ConfigError(f"folds={self.folds}, best_of={self.best_of}: expected at least 2 folds, and N from 1 on")
 
 
 def calibrate_stage(
-    config: CalibrateConfig, scorer: CountingScorer | None = None, *, quiet: bool = False
+    config: CalibrateConfig, scorer: CountingScorer | None = None, *, opening: Sequence[Any] = (), quiet: bool = False
 ) -> dict[str, Any]:
     """Fit a calibration, or take the given one, and measure it; returns what `gradatim calibrate --json` prints.
 
     `before` are the scores as they are, `after` those of each fold under a map fitted on the other folds' problems (or
     under the given calibration). Intervals are 95 %, by bootstrap over problems. The calibration that is written is fitted
-    on all problems. `scorer` is what `config.model` names, loaded by the caller.
+    on all problems. `scorer` is what `config.model` names, loaded by the caller by the settings in `opening`.
     """
     drops = Counter[str]()
     items = _items(config, scorer, drops, quiet)
@@ -127,7 +133,7 @@ def calibrate_stage(
     facts = {"items": len(items.scores), "problems": len(set(items.problems)), **asked}
     told = {"scorer": items.scorer, "truth": items.truth, "target": items.target, "calibration": asdict(made)}
     if config.report is not None:
-        write_report(_report(config, items, after, found, made), config.report)
+        write_report(_report(config, opening, items, after, found, made), config.report)
     return {**told, **found, **facts, "notes": notes, "drops": dict(drops)}
 
 
@@ -249,24 +255,20 @@ def _fits(made: Calibration, items: Items) -> list[str]:
     return [*notes, f"fitted for: {made.target}", f"measured on: {items.target}"]
 
 
-def _command(config: CalibrateConfig) -> str:
-    """The command line that asks for this."""
-    words = ["gradatim", "calibrate"]
-    for field in fields(config):
-        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
-        if value != field.default:
-            each = value if isinstance(value, tuple) else (value,)
-            words += [flag] if value is True else [word for one in each for word in (flag, str(one))]
-    return shlex.join(words)
-
-
-def _report(config: CalibrateConfig, items: Items, after: Floats, found: dict[str, Any], made: Calibration) -> Report:
+def _report(
+    config: CalibrateConfig,
+    opening: Sequence[Any],
+    items: Items,
+    after: Floats,
+    found: dict[str, Any],
+    made: Calibration,
+) -> Report:
     rows: list[tuple[Cell, ...]] = [_cells("before", found["before"]), _cells("after", found["after"])]
     errors = [_estimate(found[when]["ece"], 0) for when in ("before", "after")]
     return Report(
         title=f"Calibration of {items.scorer}",
         summary=f"{items.target}: calibration error {errors[0].value:.3f} before, {errors[1].value:.3f} after.",
-        command=_command(config),
+        command=command_line("calibrate", config, *opening),
         facts={"method": made.method, "target": items.target, "items": len(items.scores)},
         tables=(
             Table(

@@ -68,6 +68,10 @@ class ConformalConfig:
             raise ConfigError("give either --model or --scores, and not both")
         if self.rule is not None and self.scores is None:
             raise ConfigError("a rule is applied to recorded scores; give --scores")
+        if self.rule is not None and (self.miss, self.by_class, self.problems) != (0.1, False, None):
+            raise ConfigError("--miss, --by-class and --problems are about setting a rule; --rule applies one as it is")
+        if self.keep_scores is not None and self.model is None:
+            raise ConfigError("--keep-scores writes what a --model says; recorded scores are there already")
         if not 0 < self.miss < 1:
             raise ConfigError(f"miss={self.miss}: expected a probability between 0 and 1")
         if self.resplits < 1:

@@ -244,9 +244,9 @@ def _scored(
 
 
 def _recorded(path: str, solutions: Mapping[str, Solution], skip_bad: bool, drops: Counter[str]) -> dict[str, Score]:
-    read = dict(records.read_scores(path, skip_bad=skip_bad, drops=drops))
-    names = sorted({f"{score.by} {score.checkpoint}".strip() for score in read.values()})
-    if len(names) != 1 or len({score.calibrated for score in read.values()}) > 1:
+    rows = list(records.read_scores(path, skip_bad=skip_bad, drops=drops))
+    read, names = dict(rows), sorted({f"{score.by} {score.checkpoint}".strip() for _, score in rows})
+    if len(names) != 1 or len({score.calibrated for _, score in rows}) > 1:
         raise InputError(f"scores by {', '.join(names) or 'nobody'}", expected="one model, calibrated once", file=path)
     missing = [name for name in solutions if name not in read]
     if missing and not skip_bad:

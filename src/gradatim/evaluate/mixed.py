@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
@@ -36,8 +35,8 @@ from gradatim.evaluate.step_suite import judged_rows, step_result
 from gradatim.evaluate.thresholds import Thresholds
 from gradatim.problems.pool_scores import PoolScores, pool_misalignment, read_pool_scores
 from gradatim.problems.pools import Pool
-from gradatim.records import check_output, read_rows, reason
-from gradatim.runs import environment, plain
+from gradatim.records import check_output, read_rows, read_scores, reason
+from gradatim.runs import command_line, environment, plain
 from gradatim.view.evaluation.page import write_evaluation
 
 SCHEMA = "gradatim.evaluation/1"
@@ -45,11 +44,16 @@ SCHEMA = "gradatim.evaluation/1"
 
 
 def evaluate_stage(
-    config: EvaluateConfig, openers: Sequence[Callable[[], Scorer]] = (), *, quiet: bool = False
+    config: EvaluateConfig,
+    openers: Sequence[Callable[[], Scorer]] = (),
+    *,
+    opening: Sequence[Any] = (),
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate everything that was asked for; returns what `--json` prints, and writes it with `config.report`.
 
-    `openers` load the models of `config.model`, one at a time. The fields: `results` (one for each subset and model, see
+    `openers` load the models of `config.model`, one at a time; `opening` are the settings that they were made by, for the
+    command that the report names. The fields: `results` (one for each subset and model, see
     `Result`), `differences` (each two models, paired), `seeds` (mean and spread over models of one name), `warnings`
     (what is odd about scores, with the evidence), `skipped` (models without scores for a suite), `drops` (counted).
     ConfigError, before any work, if the report can't be written.
@@ -70,7 +74,7 @@ def evaluate_stage(
     results = sorted(work.results, key=lambda one: order[one.suite, one.subset])
     found = {
         "schema": SCHEMA,
-        "command": command_of(config),
+        "command": command_line("evaluate suites", config, *opening, arguments=("suites",)),
         "suites": [{"suite": part.suite, "subset": part.subset, "data": part.data} for part in parts],
         "models": list(dict.fromkeys(one.model for one in results)),
         "results": [one.as_json() for one in results],
@@ -254,15 +258,21 @@ class _Work:
 
     def recorded_pool(self, part: Part, pool: Pool) -> None:
         """A pool's recorded scores; files in another format than the pool's are taken where no other suite wants them."""
-        alone = all(one.pool is not None for one in self.parts)
-        files = [path for path in self.config.scores if alone or of_pool(path)]
+        files = [path for path in self.config.scores if of_pool(path) or not self._wanted(path)]
         if not files:
+            if self.config.scores:
+                self._skip(part, "the recorded scores")
             return
         for path in files:
             self._misaligned(part, pool, path)
         covered, scored = read_pool_scores(pool, files, skip_bad=self.config.skip_bad, drops=self.drops)
         for scores in scored:
             self._pool(part, covered, scores, "scores")
+
+    def _wanted(self, path: str) -> bool:
+        """Whether a file has scores for a suite that is no pool."""
+        asked = {key for part in self.parts for one in (*part.rows, *part.choices) for key in one.keys}
+        return any(key in asked for key, _ in read_scores(path, skip_bad=True))
 
     def _misaligned(self, part: Part, pool: Pool, path: str) -> None:
         offsets, total, name = pool_misalignment(pool, path)
@@ -327,17 +337,3 @@ def seeds(results: Sequence[Result], bases: dict[str, str]) -> list[dict[str, An
                 }
             )
     return found
-
-
-def command_of(config: EvaluateConfig) -> str:
-    """The command line that asks for this evaluation."""
-    words = ["gradatim", "evaluate", *config.suites]
-    for field in fields(config):
-        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
-        if field.name == "suites" or value == field.default:
-            continue
-        if isinstance(value, tuple):
-            words += [word for one in value for word in (flag, one)]
-        else:
-            words += [flag] if value is True else [flag, str(value)]
-    return shlex.join(words)

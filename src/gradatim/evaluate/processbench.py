@@ -7,7 +7,6 @@ on the evaluated rows, as some published scripts do, flatters the model and is n
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from gradatim.evaluate.score_checks import Scored, check_scores
 from gradatim.evaluate.subset import SubsetResult, evaluate_subset, judge, subset_json
 from gradatim.evaluate.thresholds import Thresholds
 from gradatim.progress import progress
+from gradatim.runs import command_line
 from gradatim.view.report import write_report
 
 BATCH = 64
@@ -58,11 +58,12 @@ class ProcessBenchConfig:
 
 
 def processbench_stage(
-    config: ProcessBenchConfig, scorer: Scorer | None = None, *, quiet: bool = False
+    config: ProcessBenchConfig, scorer: Scorer | None = None, *, opening: Sequence[Any] = (), quiet: bool = False
 ) -> dict[str, Any]:
     """Evaluates and returns the object that `--json` prints: see `as_json`.
 
-    `scorer` is what `config.model` names, loaded by the caller; it is not used (and may be None) with recorded scores.
+    `scorer` is what `config.model` names, loaded by the caller by the settings in `opening`; it is not used (and may be
+    None) with recorded scores.
     """
     drops: Counter[str] = Counter()
     subsets = read_subsets(config.data, skip_bad=config.skip_bad, drops=drops)
@@ -83,7 +84,8 @@ def processbench_stage(
         for (subset, rows), found in zip(subsets.items(), scores, strict=False)
     ]
     if config.report is not None:
-        write_report(processbench_report(results, name, command=_command(config)), config.report)
+        command = command_line("evaluate processbench", config, *opening)
+        write_report(processbench_report(results, name, command=command), config.report)
     return as_json(results, name, drops)
 
 
@@ -153,15 +155,3 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def _command(config: ProcessBenchConfig) -> str:
-    """The command line that asks for this evaluation."""
-    words = ["gradatim", "evaluate", "processbench", "--data", config.data]
-    asked = {"--model": config.model, "--scores": config.scores, "--threshold-from": config.threshold_from}
-    for flag, value in asked.items():
-        words += [flag, value] if value is not None else []
-    words += ["--threshold", config.threshold] if config.threshold_from is None else []
-    words += ["--skip-bad"] if config.skip_bad else []
-    words += ["--report", config.report] if config.report is not None else []
-    return shlex.join(words)

@@ -134,7 +134,10 @@ def _columns(rows: Sequence[BenchRow], said: Sequence[int | None]) -> dict[str, 
             for row, one in zip(rows, said, strict=True)
         ]
     )
-    called = np.array([one is not None for one in said])
+    # What was not decided is wrong either way: a miss, or a right solution that was not found to be right.
+    called = np.array(
+        [not bad if one == NO_DECISION else one is not None for bad, one in zip(wrong, said, strict=True)]
+    )
     return {
         "f1": (_f1_columns(hit, wrong), measures.harmonic),
         "error_accuracy": (_stacked(hit & wrong, wrong), measures.ratio),

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,31 +54,14 @@ def card(config: TrainConfig, materials: Materials, data: Mapping[str, str], rep
         "\n## Make it again\n",
         _code(
             "\n".join(
-                [command_line(config), *(f"# {_line(source)}  digest {digest}" for source, digest in data.items())]
+                [
+                    runs.command_line("train", config),
+                    *(f"# {_line(source)}  digest {digest}" for source, digest in data.items()),
+                ]
             )
         ),
     ]
     return "\n".join(sections) + "\n"
-
-
-def command_line(config: TrainConfig) -> str:
-    """The command that trains the same, without the settings that are as they always are."""
-    return shlex.join(["gradatim", "train", *_flags(config)])
-
-
-def _flags(config: Any) -> Iterator[str]:
-    usual = type(config)()
-    for field in fields(config):
-        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
-        if is_dataclass(value):
-            yield from _flags(value)
-        elif value == getattr(usual, field.name):
-            continue
-        elif isinstance(value, bool):
-            yield flag if value else flag.replace("--", "--no-", 1)
-        else:
-            for one in value if isinstance(value, tuple) else (value,):
-                yield from (flag, str(one))
 
 
 def _meaning(config: TrainConfig, materials: Materials) -> str:

@@ -45,7 +45,8 @@ def test_confidence_by_hand(tmp_path: Path, chooser: str, expected: tuple[str, f
         values = [(1.0, 0.3), (1.0, 0.3), (1.0, 0.9), (1.0, 0.1)]
         files["scores"] = write(tmp_path / "scores.jsonl", score_rows(rows, values))
     rule = {"chooser": chooser, "scorer": "prm" if files else "", "reduction": "last" if files else None}
-    told = {**rule, "calibrated": "", "risk": 0.1, "promise": "average", "doubt": None, "problems": 9}
+    grouping = None if chooser == "best_of_n" else "string"
+    told = {**rule, "calibrated": "", "same_answer": grouping, "risk": 0.1, "promise": "average", "problems": 9}
     write(tmp_path / "rule.json", [{"schema": "gradatim.abstention/1", **told, "threshold": expected[1] - 0.01}])
 
     [choice] = abstain(pool=pool, chooser=chooser, rule=str(tmp_path / "rule.json"), **files)["choices"]
@@ -99,6 +100,41 @@ def test_a_rule_is_for_what_it_was_set_on(tmp_path: Path) -> None:
     write(tmp_path / "rule.json", [{"schema": "gradatim.abstention/1", "chooser": "majority", "threshold": None}])
     with pytest.raises(InputError, match="threshold"):
         abstain(pool=pool, rule=str(tmp_path / "rule.json"))
+
+
+def test_a_rule_is_for_one_way_of_grouping_answers(tmp_path: Path) -> None:
+    """With 1 and 1.0 as one answer the votes are surer than with them as two: a threshold for one is none for the other.
+    Best-of-n groups nothing, so that its rule is for both; a rule of votes that does not say is refused."""
+    rows = pool_rows({f"p{p}": [("1", True), ("1.0", True), ("2", False), ("1", True)] for p in range(8)})
+    pool, rule = write(tmp_path / "pool.jsonl", rows), tmp_path / "rule.json"
+    scores = write(tmp_path / "scores.jsonl", score_rows(rows, [(0.9, 0.9)] * len(rows)))
+
+    abstain(pool=pool, same_answer="math", out=str(rule))
+    assert read_rule(rule).same_answer == "math"
+    [first, *_] = abstain(pool=pool, same_answer="math", rule=str(rule))["choices"]
+    assert first["confidence"] == 0.75
+    with pytest.raises(ConfigError, match="a rule for same_answer=math can't take same_answer=string"):
+        abstain(pool=pool, rule=str(rule))
+
+    row = {name: value for name, value in json.loads(rule.read_text()).items() if name != "same_answer"}
+    with pytest.raises(InputError, match=r"no 'same_answer'.*set the rule again"):
+        abstain(pool=pool, same_answer="math", rule=write(tmp_path / "old.json", [row]))
+
+    abstain(pool=pool, chooser="best_of_n", scores=scores, out=str(rule))
+    for how in ("string", "math"):
+        abstain(pool=pool, chooser="best_of_n", scores=scores, same_answer=how, rule=str(rule))
+
+
+@pytest.mark.parametrize("asked", [{"risk": 0.1}, {"promise": "average"}, {"doubt": 0.05}])
+def test_what_a_rule_promises_is_fixed(asked: dict[str, Any]) -> None:
+    """A risk, promise or doubt beside a rule would change nothing, the default ones too; without a rule they are terms."""
+    with pytest.raises(ConfigError, match=rf"{next(iter(asked))}=.* beside a rule"):
+        AbstainConfig(pool="p", rule="rule.json", **asked)
+
+    terms = AbstainConfig(pool="p", **asked).terms
+    assert (terms.risk, terms.promise, terms.doubt) == (0.1, "average", asked.get("doubt", 0.1))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        AbstainConfig(pool="p", risk=1.0)
 
 
 def test_a_rule_to_answer_keeps_to_its_checkpoint(tmp_path: Path) -> None:

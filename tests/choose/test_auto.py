@@ -49,7 +49,10 @@ def test_the_scorer_and_reduction_that_know_are_found(tmp_path: Path) -> None:
 
     found = result["auto"]
     assert found["accuracy"]["value"] == 1.0
-    assert found["regret"]["value"] == 0.0
+    # Thirty of thirty have Wilson's interval; a difference keeps its own.
+    lows = [one["accuracy"]["low"] for one in (found, found["best_in_hindsight"])]
+    assert lows == pytest.approx([30 / (30 + 1.959964**2)] * 2)
+    assert found["regret"]["low"] == found["regret"]["high"] == 0.0
     assert all(rule.endswith("knows") for rule in found["chosen"])
     assert sum(found["chosen"].values()) == 30
     assert result["chosen_by"]["chooser"] == "auto"

@@ -89,6 +89,18 @@ def test_rows_are_the_mean_over_all_subsets(files: tuple[str, str]) -> None:
         assert (row["scorer"], row["reduction"]) == (("prm", "min") if scored else (None, None))
 
 
+def test_a_share_that_is_all_or_nothing_has_an_interval(tmp_path: Path) -> None:
+    """Three of three problems: pass@2 is 1 with Wilson's interval 3 / (3 + z^2) to 1, and a majority that is never right is 0
+    up to its mirror image."""
+    pool = pool_rows({f"p{p}": [("1", True), ("2", False), ("2", False)] for p in range(3)})
+    result = run(write(tmp_path / "pool.jsonl", pool), n=(3,))
+
+    end = 3 / (3 + 1.959964**2)
+    found = {row["chooser"]: (row["low"], row["value"], row["high"]) for row in result["rows"]}
+    assert found["pass"] == pytest.approx((end, 1.0, 1.0))
+    assert found["majority"] == pytest.approx((0.0, 0.0, 1 - end))
+
+
 def test_choices_are_one_a_problem_with_ties(files: tuple[str, str]) -> None:
     """The first reduction chooses; ties are counted and go to the lowest index; an unread choice is counted."""
     result = run(*files)

@@ -71,6 +71,21 @@ def test_problems_without_both_kinds_teach_nothing() -> None:
         learned.fit([problems[0], sure], ["a", "b"])
 
 
+def test_one_pair_a_problem_is_enough() -> None:
+    """Two problems with a right and a wrong candidate each: every fold fits a single pair. The weights are where the slope
+    of the loss, written out for two rows, is 0."""
+    problems = [
+        learned.Examples(np.array([[1.0, 0.5], [0.0, 0.0]]), np.array([True, False])),
+        learned.Examples(np.array([[0.0, 0.0], [-1.0, 1.0]]), np.array([False, True])),
+    ]
+    found = learned.fit(problems, ["a", "b"])
+
+    rows = np.array([[1.0, 0.5], [-1.0, 1.0]]) / (scale := np.sqrt([1.0, (0.25 + 1) / 2]))
+    weights = found.weights * scale
+    assert weights == pytest.approx(found.strength * (1 / (1 + np.exp(rows @ weights))) @ rows, abs=1e-4)
+    assert weights[1] > 0
+
+
 def test_features_are_log_odds_votes_and_length(tmp_path: Path) -> None:
     """Of a scorer its last and smallest step as log-odds, of raw scores the numbers, the vote (unread is half a
     vote), and the length."""

@@ -114,6 +114,68 @@ def test_a_blend_of_recorded_scores(files: tuple[str, str, str], tmp_path: Path)
     assert names == {f"0.5 * o + 0.5 * {how} {by}" for how in ("min", "mean") for by in "ab"}
 
 
+def calibrated_rows(scorer: str, values: list[float], steps: list[tuple[float, float]]) -> Rows:
+    """Rows of ours whose values were calibrated to answers, beside steps that were not: reduction "outcome"."""
+    told = {"reduction": "outcome", "calibrated": "platt@0: answers", "prm_name": scorer}
+    keys = [(row["problem_id"], row["candidate_index"]) for row in POOL]
+    return [
+        {"problem_id": p, "candidate_index": c, "value": value, "step_scores": list(pair), **told}
+        for (p, c), value, pair in zip(keys, values, steps, strict=True)
+    ]
+
+
+CALIBRATED = [0.2, 0.9, 0.1, 0.3, 0.8, 0.2]
+LOGITS = [(-3.0, 5.0), (9.0, -9.0), (0.0, 2.0), (1.0, 1.0), (-2.0, 0.0), (4.0, 4.0)]
+
+
+def test_calibrated_values_are_what_an_ensemble_combines(files: tuple[str, str, str], tmp_path: Path) -> None:
+    """Not the smallest of steps that were never calibrated; the note says so, no scale is complained of, and what comes out
+    calls itself calibrated by nobody."""
+    c = write(tmp_path / "c.jsonl", calibrated_rows("c", CALIBRATED, LOGITS))
+    mix, out = Mix(ensemble=("mean",)), str(tmp_path / "out.jsonl")
+    smallest = [min(pair) for pair in A]
+    expected = [(x + y) / 2 for x, y in zip(smallest, CALIBRATED, strict=True)]
+
+    result = combine_stage(CombineConfig(pool=files[0], scores=(files[1], c), out=out, mix=mix))
+
+    written = [score for _, score in records.read_scores(out)]
+    assert [score.value for score in written] == pytest.approx(expected)
+    assert {(score.calibrated, score.reduction, score.steps) for score in written} == {("", "outcome", ())}
+    assert result["notes"] == ["c: its own values (calibrated or blended) are combined, not its steps"]
+
+    chosen = choose((files[0], files[1], c), mix, n=(3,))
+    assert [one["candidate"] for one in chosen["choices"]] == [1, 1]
+    assert [one["value"] for one in chosen["choices"]] == pytest.approx([expected[1], expected[4]])
+    assert chosen["ensembles"][0]["split_problems"] == 0.5
+    assert result["notes"][0] in chosen["notes"]
+    assert not any("not between 0 and 1" in note for note in chosen["notes"])
+
+
+def test_a_reduction_that_is_asked_for_is_taken_and_said(files: tuple[str, str, str], tmp_path: Path) -> None:
+    """--reduction min takes the smallest step of a calibrated scorer like of any other, as `choose` does of one alone."""
+    c = write(tmp_path / "c.jsonl", calibrated_rows("c", CALIBRATED, LOGITS))
+    mix, out = Mix(ensemble=("mean",)), str(tmp_path / "out.jsonl")
+
+    result = combine_stage(CombineConfig(pool=files[0], scores=(files[1], c), out=out, mix=mix, reduction="min"))
+
+    found = [score.value for _, score in records.read_scores(out)]
+    assert found == pytest.approx([(min(x) + min(y)) / 2 for x, y in zip(A, LOGITS, strict=True)])
+    assert result["notes"] == ["c: combined by its steps; its own values (calibrated or blended) are not used"]
+    chosen = choose((files[0], files[1], c), mix, reduction=("min",), n=(3,))
+    assert [one["value"] for one in chosen["choices"]] == pytest.approx([max(found[:3]), max(found[3:])])
+    assert any("not between 0 and 1: c" in note for note in chosen["notes"])
+
+
+def test_values_that_are_all_calibrated_make_one_ensemble(files: tuple[str, str, str], tmp_path: Path) -> None:
+    """No reduction of steps has anything to do with it, so that it is one method, not one for each reduction."""
+    scores = [write(tmp_path / f"{by}.jsonl", calibrated_rows(by, CALIBRATED, LOGITS)) for by in "cd"]
+    result = choose((files[0], *scores), Mix(ensemble=("mean",)), n=(3,))
+
+    assert result["chosen_by"] == {"chooser": "best_of_n", "scorer": "mean(c, d)", "reduction": "outcome"}
+    assert [one["value"] for one in result["choices"]] == pytest.approx([0.9, 0.8])
+    assert [one["mean_deviation"] for one in result["ensembles"]] == [0.0]
+
+
 def test_scorers_on_different_scales_are_named(files: tuple[str, str, str], tmp_path: Path) -> None:
     """A logit beside probabilities is noted, unless ranks are combined."""
     o = write(tmp_path / "o.jsonl", outcomes([-3.0, 9.0, 0.2, 0.4, 0.3, 0.1]))

@@ -58,6 +58,8 @@ def test_a_pair_that_knows_more_than_its_members_is_found(tmp_path: Path) -> Non
     assert found["random"] == pytest.approx(truth.mean())
     assert found["oracle"] == 1.0
     assert found["best pair"] == 1.0
+    oracle = next(row["accuracy"] for row in result["methods"] if row["method"] == "oracle")
+    assert (oracle["low"], oracle["high"]) == (pytest.approx(PROBLEMS / (PROBLEMS + 1.959964**2)), 1.0)  # Wilson's
     assert found["best single"] < 0.6
     assert found["learned"] > 0.9
     assert next(iter(result["chosen"]["best pair"])) == "min a and min b"

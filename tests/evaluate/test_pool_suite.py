@@ -133,6 +133,28 @@ def _plain():  # type: ignore[no-untyped-def]
     return made, scored_by("m", made, scores)
 
 
+@pytest.mark.parametrize("where", [0, 5])
+def test_an_empty_solution_says_nothing_about_the_others(where: int) -> None:
+    """Wherever it is, the first candidate too: all reductions are there, prod may be asked for, and the AUROC is that of the
+    candidates that have a score, pair by pair; the one that has none is counted."""
+    made, scores = pool()
+    problems = [list(problem.candidates) for problem in made.problems]
+    problems[where // 4][where % 4] = candidate(f"p{where // 4}", where % 4, False, "9", ())
+    made = Pool("f", tuple(PoolProblem(f"p{p}", tuple(some)) for p, some in enumerate(problems)))
+    scores[where] = Score(value=float("nan"), reduction="min", by="m")
+
+    found = pool_result("x", made, scored_by("m", made, scores), "prod", source="model")
+
+    every = zip(scores, (one for problem in problems for one in problem), strict=True)
+    rows = [(float(np.prod(score.steps)), one.correct) for score, one in every if score.steps]
+    pairs = [a > b for a, right in rows if right for b, wrong in rows if not wrong]
+    assert found.measures["outcome_auroc"].value == pytest.approx(np.mean(pairs))
+    assert found.measures["outcome_auroc"].low < found.measures["outcome_auroc"].high
+    assert {one["name"] for one in found.by["reduction"]} == {"min", "prod", "mean", "last"}
+    assert found.counts["unscored"] == 1
+    assert any("1 of 12 candidates have no score" in note for note in found.notes)
+
+
 def test_refusals() -> None:
     """No verdicts, and a reduction that the scores can't be given."""
     made, scores = pool()

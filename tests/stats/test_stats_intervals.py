@@ -140,6 +140,21 @@ def test_one_cluster_has_no_interval() -> None:
         assert math.isnan(found.high)
 
 
+def test_a_share_of_all_or_nothing_is_not_certain() -> None:
+    """Ten of ten: the bound is n / (n + z^2), by Wilson's formula written out; problems are counted, not values; any other
+    share keeps its bootstrap. Rounding does not matter, missing stays missing."""
+    for right in (0.0, 1.0):
+        found = stats.share(stats.bootstrap([right] * 10))
+        assert found == stats.wilson(10 * right, 10)
+        assert found.high - found.low == pytest.approx(1 - 10 / (10 + 1.959964**2))
+    assert stats.share(stats.bootstrap([1 - 1e-15] * 10)) == stats.wilson(10, 10)
+    assert stats.share(stats.bootstrap([1.0] * 10, list("aabbccddee"))) == stats.wilson(5, 5)
+    assert stats.share(stats.bootstrap([1.0] * 10, level=0.5), 0.5) == stats.wilson(10, 10, 0.5)
+    some = stats.bootstrap([1.0, 0.0, 1.0])
+    assert stats.share(some) == some
+    assert math.isnan(stats.share(stats.bootstrap([])).low)
+
+
 def test_missing_values_are_nan_or_left_out_on_request() -> None:
     """No values, and NaN among values, give NaN; `skip_nan` averages the rest and counts it."""
     assert math.isnan(stats.bootstrap([]).value)

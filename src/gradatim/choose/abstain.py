@@ -38,6 +38,21 @@ By = Literal["majority", "weighted_majority", "best_of_n"]
 BYS: tuple[str, ...] = get_args(By)
 Promise = Literal["average", "sure"]
 PROMISES: tuple[str, ...] = get_args(Promise)
+SameAnswer = Literal["string", "math"]
+SAME_ANSWERS: tuple[str, ...] = get_args(SameAnswer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a rule promises; these are the defaults of `gradatim abstain`."""
+
+    risk: float = 0.1
+    promise: Promise = "average"
+    doubt: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.risk < 1 or not 0 < self.doubt < 1:
+            raise ConfigError(f"risk={self.risk}, doubt={self.doubt}: expected numbers between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +67,17 @@ class AbstainConfig:
     """What takes one candidate of each problem: majority, weighted_majority or best_of_n."""
     reduction: Reduction | None = None
     """How step scores become one value (default: the recorded one, or min)."""
-    risk: float = 0.1
-    """The promise, as a share of problems."""
-    promise: Promise = "average"
-    """"average": at most `risk` of all problems get a wrong answer, on average. "sure": at most `risk` of the answered ones
-    are wrong, with probability 1 - doubt."""
-    doubt: float = 0.1
-    """The chance that a "sure" promise is broken."""
+    risk: float | None = None
+    """The promise, as a share of problems (default: .1)."""
+    promise: Promise | None = None
+    """"average" (default): at most `risk` of all problems get a wrong answer, on average. "sure": at most `risk` of the
+    answered ones are wrong, with probability 1 - doubt."""
+    doubt: float | None = None
+    """The chance that a "sure" promise is broken (default: .1)."""
     rule: str | None = None
-    """Apply this rule (what --out wrote before), instead of setting one."""
-    same_answer: Literal["string", "math"] = "string"
-    """When two answers are one: the same text, or mathematically equivalent."""
+    """Apply this rule (what --out wrote before), instead of setting one; what it promises is fixed."""
+    same_answer: SameAnswer = "string"
+    """When two answers are one: the same text, or mathematically equivalent. A rule is for one of the two."""
     resplits: int = 200
     """How often the problems are split in halves, to set a threshold on one and check it on the other."""
     seed: int = 0
@@ -75,12 +90,26 @@ class AbstainConfig:
     def __post_init__(self) -> None:
         if (self.chooser == "majority") != (self.scores is None):
             raise ConfigError("majority takes no scores, the other choosers need --scores")
-        if not 0 < self.risk < 1 or not 0 < self.doubt < 1:
-            raise ConfigError(f"risk={self.risk}, doubt={self.doubt}: expected numbers between 0 and 1")
+        if self.rule is not None and self._asked:
+            given = " and ".join(f"{name}={value}" for name, value in self._asked.items())
+            raise ConfigError(f"{given} beside a rule, whose promise is fixed; leave it out, or set another rule")
+        Terms(**self._asked)
         if self.reduction is not None and self.scores is None:
             raise ConfigError(f"reduction={self.reduction} without scores to reduce: give --scores")
+        if self.same_answer not in SAME_ANSWERS:
+            raise ConfigError(f"same_answer={self.same_answer}: expected {' or '.join(SAME_ANSWERS)}")
         if self.resplits < 1:
             raise ConfigError(f"resplits={self.resplits}: expected at least 1")
+
+    @property
+    def terms(self) -> Terms:
+        """What is promised, defaults filled in. ConfigError for numbers out of range."""
+        return Terms(**self._asked)
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        given = {"risk": self.risk, "promise": self.promise, "doubt": self.doubt}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +123,8 @@ class AbstainRule:
     """The model behind that name; empty where the scores that it was set on did not say."""
     reduction: Reduction | None
     calibrated: str
+    same_answer: SameAnswer | None
+    """When two answers were one; None for best_of_n, which groups no answers."""
     risk: float
     promise: Promise
     doubt: float | None
@@ -136,12 +167,13 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
         method, first = reduced(scored[0], how), scored[0].scores[0][0]
     with sameness(config.same_answer) as same:
         taken = [_taken(problem, p, config.chooser, method, same) for p, problem in enumerate(pool.problems)]
-    if config.promise == "sure" and any(not (0 <= one.confidence <= 1) for one in taken if one.choice):
+    if config.rule is not None:
+        return _applied(config, pool, taken, method, first, drops)
+    terms = config.terms
+    if terms.promise == "sure" and any(not (0 <= one.confidence <= 1) for one in taken if one.choice):
         raise ConfigError(
             "a sure promise needs confidences from 0 to 1: calibrate the values (gradatim calibrate --pool)"
         )
-    if config.rule is not None:
-        return _applied(config, pool, taken, method, first, drops)
     bare = sum(not problem.has_gold for problem in pool.problems)
     if bare or len(taken) < 2:
         there = f"{len(taken)} problems, {bare} of them without verdicts"
@@ -152,10 +184,11 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
         checkpoint=first.checkpoint if first else "",
         reduction=method.reduction if method else None,
         calibrated=first.calibrated if first else "",
-        risk=config.risk,
-        promise=config.promise,
-        doubt=config.doubt if config.promise == "sure" else None,
-        threshold=_threshold(config, _confidence(taken), _wrong(taken)),
+        same_answer=_grouping(config),
+        risk=terms.risk,
+        promise=terms.promise,
+        doubt=terms.doubt if terms.promise == "sure" else None,
+        threshold=_threshold(terms, _confidence(taken), _wrong(taken)),
         problems=len(taken),
     )
     if config.out is not None:
@@ -172,26 +205,30 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
 
 def resplit(config: AbstainConfig, confidence: Floats, wrong: NDArray[np.bool_]) -> dict[str, Any]:
     """What the threshold set on one half of the problems does on the other, over random splits."""
-    random = np.random.default_rng(config.seed)
+    random, terms = np.random.default_rng(config.seed), config.terms
     rows = []
     for _ in range(config.resplits):
         order = random.permutation(len(wrong))
         chosen, held = order[: len(order) // 2], order[len(order) // 2 :]
-        threshold = _threshold(config, confidence[chosen], wrong[chosen])
+        threshold = _threshold(terms, confidence[chosen], wrong[chosen])
         answered = confidence[held] > threshold
         errors = float(np.sum(answered & wrong[held]))
         rate = errors / answered.sum() if answered.any() else 0.0
-        rows.append((errors / len(held), rate, float(answered.mean()), float(rate > config.risk)))
+        rows.append((errors / len(held), rate, float(answered.mean()), float(rate > terms.risk)))
     columns = np.array(rows).T
     names = ("wrong_of_all", "wrong_of_answered", "answered")
     found: dict[str, Any] = {name: _over(column) for name, column in zip(names, columns, strict=False)}
     return {**found, "broken": float(columns[3].mean())}
 
 
-def _threshold(config: AbstainConfig, confidence: Floats, wrong: NDArray[np.bool_]) -> float:
-    if config.promise == "average":
-        return stats.at_most(confidence, wrong, config.risk)
-    return stats.surest(confidence, wrong, config.risk, config.doubt)
+def _threshold(terms: Terms, confidence: Floats, wrong: NDArray[np.bool_]) -> float:
+    if terms.promise == "average":
+        return stats.at_most(confidence, wrong, terms.risk)
+    return stats.surest(confidence, wrong, terms.risk, terms.doubt)
+
+
+def _grouping(config: AbstainConfig) -> SameAnswer | None:
+    return None if config.chooser == "best_of_n" else config.same_answer
 
 
 def _over(values: Floats) -> dict[str, float]:
@@ -243,7 +280,8 @@ def write_rule(path: str | Path, rule: AbstainRule) -> None:
 
 
 def read_rule(path: str | Path) -> AbstainRule:
-    """What `write_rule` wrote; InputError for anything else."""
+    """What `write_rule` wrote; InputError for anything else, also for a rule of votes that does not say when two answers
+    are one: its threshold means nothing under the other grouping."""
     rows = list(records.read_rows(path))
     if len(rows) != 1 or records.schema_of(rows[0]) != "abstention":
         raise InputError("no rule", expected="one object of gradatim.abstention/1", file=path)
@@ -253,12 +291,17 @@ def read_rule(path: str | Path) -> AbstainRule:
     threshold = ends[given] if isinstance(given, str) and given in ends else row.number("threshold", given)
     if math.isnan(threshold):
         raise row.error(f"threshold: {records.shown(given)}", expected='threshold: a number, "always" or "never"')
+    chooser, grouping = cast(By, row.choice("chooser", BYS, "")), row.choice("same_answer", SAME_ANSWERS, "")
+    if chooser != "best_of_n" and not grouping:
+        fix = "set the rule again (gradatim abstain without --rule)"
+        raise row.error("no 'same_answer'", expected=f"same_answer: one of {', '.join(SAME_ANSWERS)}", fix=fix)
     return AbstainRule(
-        chooser=cast(By, row.choice("chooser", BYS, "")),
+        chooser=chooser,
         scorer=row.optional_text("scorer") or "",
         checkpoint=row.optional_text("checkpoint") or "",
         reduction=cast(Any, row.choice("reduction", REDUCTIONS, "")) or None,
         calibrated=row.optional_text("calibrated") or "",
+        same_answer=cast(Any, grouping) or None,
         risk=row.number("risk", row.data.get("risk")),
         promise=cast(Promise, row.choice("promise", PROMISES, "")),
         doubt=None if math.isnan(doubt) else doubt,
@@ -276,15 +319,17 @@ def _applied(
     drops: Counter[str],
 ) -> dict[str, Any]:
     rule = read_rule(str(config.rule))
-    theirs = (rule.chooser, rule.scorer, rule.reduction, rule.calibrated)
-    ours = (
-        config.chooser,
-        method.scorer if method else "",
-        method.reduction if method else None,
-        first.calibrated if first else "",
-    )
-    if theirs != ours:
-        raise ConfigError(f"a rule for {theirs} can't take {ours} (chooser, scorer, reduction, calibration)")
+    ours = {
+        "chooser": config.chooser,
+        "scorer": method.scorer if method else "",
+        "reduction": method.reduction if method else None,
+        "calibrated": first.calibrated if first else "",
+        "same_answer": _grouping(config),
+    }
+    other = {name: (getattr(rule, name), value) for name, value in ours.items() if getattr(rule, name) != value}
+    if other:
+        theirs, mine = (", ".join(f"{name}={pair[k] or 'none'}" for name, pair in other.items()) for k in (0, 1))
+        raise ConfigError(f"a rule for {theirs} can't take {mine}; ask for what it was set on, or set another")
     notes: tuple[str, ...] = ()
     if first is not None:
         remedy = "set one for this model (gradatim abstain without --rule)"

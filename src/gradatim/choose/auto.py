@@ -100,8 +100,8 @@ def automatic(
         "rule": str(offered[final]),
         "rules": len(offered),
         "chosen": dict(Counter(str(offered[taken[p]]) for p in gold).most_common()),
-        "accuracy": _row(accuracy),
-        "best_in_hindsight": {"rule": str(offered[hindsight]), "accuracy": _row(other)},
+        "accuracy": _row(stats.share(accuracy, level)),
+        "best_in_hindsight": {"rule": str(offered[hindsight]), "accuracy": _row(stats.share(other, level))},
         "regret": _row(regret),
         "optimism": optimism(right, seed),
     }
@@ -155,7 +155,7 @@ def by_learned(
         choices.append(best_of_n(values, [one.solution.answer for one in problem.candidates]))
     right = right_of(pool, choices)[_gold(pool)]
     weights = dict(zip(learned.names(scored), final.weights.tolist(), strict=True))
-    accuracy = stats.bootstrap(right, level=level, seed=seed)
+    accuracy = stats.share(stats.bootstrap(right, level=level, seed=seed), level)
     return choices, {"weights": weights, "strength": final.strength, "accuracy": _row(accuracy)}
 
 

@@ -112,10 +112,12 @@ def _regress(pairs: Sequence[Floats], strength: float) -> Floats:
     weight = np.concatenate([np.full(len(pair), 1 / len(pair)) for pair in pairs])
     scale = np.sqrt(np.average(rows**2, axis=0, weights=weight))
     scale[scale == 0] = 1.0
-    # Every other pair the other way round: the regression wants two classes, and without an intercept nothing changes.
-    sides = np.where(np.arange(len(rows)) % 2, -1, 1)
+    # The regression wants two classes: every pair both ways round, at half its weight. Without an intercept a pair and its
+    # mirror image lose the same, so that the sum is that over pairs as they are.
+    mirrored = np.concatenate([rows / scale, -rows / scale])
+    sides = np.repeat([1, -1], len(rows))
     model = LogisticRegression(C=strength, fit_intercept=False, solver="newton-cholesky")
-    model.fit(rows / scale * sides[:, None], sides, sample_weight=weight)
+    model.fit(mirrored, sides, sample_weight=np.tile(weight / 2, 2))
     return np.asarray(model.coef_[0] / scale, dtype=np.float64)
 
 

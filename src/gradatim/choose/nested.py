@@ -114,8 +114,9 @@ def nested_stage(config: NestedConfig, *, quiet: bool = False) -> dict[str, Any]
     """Measure what choosing and combining scorers is worth; returns what `gradatim evaluate pool --json` prints.
 
     `methods` and `contrasts` are means over problems with intervals from the bootstrap over problems, all under the same
-    resamples. The intervals say what other problems of this kind would change, given the folds; they do not cover
-    other scorers, other candidates, or another size of the pool. `chosen` counts what the folds chose.
+    resamples (an accuracy of 0 or 1 has Wilson's interval). The intervals say what other problems of this kind would
+    change, given the folds; they do not cover other scorers, other candidates, or another size of the pool. `chosen`
+    counts what the folds chose.
     """
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
@@ -214,7 +215,8 @@ def _by_rank(material: _Material, members: Sequence[_Single], problems: NDArray[
 def _report(found: dict[str, Floats], config: NestedConfig) -> dict[str, Any]:
     columns = [found[name] for name in METHODS] + [found[a] - found[b] for a, b in CONTRASTS]
     estimates = stats.bootstrap_columns(np.stack(columns, axis=1), level=LEVEL, seed=config.seed)
-    methods, contrasts = estimates[: len(METHODS)], estimates[len(METHODS) :]
+    methods = [stats.share(one, LEVEL) for one in estimates[: len(METHODS)]]
+    contrasts = estimates[len(METHODS) :]
     return {
         "methods": [{"method": name, "accuracy": _row(one)} for name, one in zip(METHODS, methods, strict=True)],
         "contrasts": [

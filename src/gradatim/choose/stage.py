@@ -93,8 +93,8 @@ def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]
     asked for: what was chosen or fitted, and how often it is right on the problems with verdicts. Chosen by an ensemble,
     an entry has the members' `disagreement` on it, and `ensembles` says how far they disagree in all. `rows` is there if
     some problems have verdicts, and is about those: the mean over problems, with its 95 % interval from the bootstrap over
-    problems (the same resamples for all rows). A tied choice goes to the lowest candidate index (`tied` counts the
-    others); in `rows` ties share evenly.
+    problems (the same resamples for all rows; Wilson's interval where the mean is 0 or 1). A tied choice goes to the lowest
+    candidate index (`tied` counts the others); in `rows` ties share evenly.
     """
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
@@ -113,7 +113,7 @@ def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]
             records.write_rows(config.out, choices)
         result: dict[str, Any] = {"problems": len(pool.problems), "choices": choices, **told}
         if config.mix.ensemble:
-            result["ensembles"] = apart(pool, scored, [one for _, one in made])
+            result["ensembles"] = apart(pool, scored, [one for _, one in made], config.mix, config.reduction)
         if gold:
             asked = [pool.problems[p] for p in gold]
             held = [Method(m.scorer, m.reduction, tuple(m.values[p] for p in gold)) for m in methods]
@@ -243,7 +243,7 @@ def _rows_of(pool: Pool, chosen: Sequence[Choice | None], mix: Mixed | None) -> 
 def _rows(found: Sequence[Curve], config: ChooseConfig) -> list[dict[str, Any]]:
     columns = np.concatenate([curve.values for curve in found], axis=1)
     estimates = iter(stats.bootstrap_columns(columns, level=LEVEL, seed=config.seed, skip_nan=config.skip_bad))
-    return [_row(curve, k, n, next(estimates)) for curve in found for k, n in enumerate(curve.ns)]
+    return [_row(curve, k, n, stats.share(next(estimates), LEVEL)) for curve in found for k, n in enumerate(curve.ns)]
 
 
 def _row(curve: Curve, k: int, n: int, estimate: Estimate) -> dict[str, Any]:

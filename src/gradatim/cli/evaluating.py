@@ -61,7 +61,11 @@ def pool_command(config: NestedConfig, *, as_json: bool, quiet: bool) -> None:
         for name, counts in result["chosen"].items()
     ]
     tables = [aligned(title, result["methods"]), aligned("paired differences", result["contrasts"])]
-    show(result, as_json, "\n\n".join([*tables, "\n".join(["chosen in how many folds", *chosen])]))
+    show(
+        result,
+        as_json,
+        "\n\n".join([*tables, "\n".join(["chosen in how many folds", *chosen, *left_out(result["drops"])])]),
+    )
     _warned(result["warnings"])
 
 

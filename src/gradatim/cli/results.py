@@ -27,15 +27,19 @@ def choose_command(config: ChooseConfig, *, as_json: bool, quiet: bool) -> None:
 
 
 def _choices(result: dict[str, Any]) -> str:
-    rows = result.get("rows") or []
-    if not rows:
-        return "\n".join(
-            f"{c['problem_id']}: candidate {c['candidate']}, answer {c['answer']}" for c in result["choices"]
-        )
-    head, *lines = table(result)
-    notes = [f"note: {note}" for note in result.get("notes", ())]
+    shown = table(result)
+    if not shown:  # no verdicts, or no n that every problem has candidates for: a note says which
+        choices = [f"{c['problem_id']}: candidate {c['candidate']}, answer {c['answer']}" for c in result["choices"]]
+        return "\n".join([*choices, *_told(result), *_asides(result)])
+    head, *lines = shown
     asked = [dict(zip(head, line, strict=True)) for line in lines]
-    return "\n".join([aligned(f"{result['problems']} problems", asked), "", *_told(result), *notes])
+    return "\n".join([aligned(f"{result['problems']} problems", asked), "", *_told(result), *_asides(result)])
+
+
+def _asides(result: Mapping[str, Any]) -> list[str]:
+    """Notes, and what --skip-bad left out."""
+    left_out = [f"left out: {reason} ({count})" for reason, count in result["drops"].items()]
+    return [*(f"note: {note}" for note in result.get("notes", ())), *left_out]
 
 
 def _told(result: Mapping[str, Any]) -> list[str]:
@@ -115,11 +119,12 @@ def combine_command(config: CombineConfig, *, as_json: bool, quiet: bool) -> Non
         one["scorer"] + ("" if one["disagreement"] is None else f": mean deviation {one['disagreement']:.3f}")
         for one in result["combined"]
     ]
-    show(result, as_json, "\n".join([*lines, f"{result['scores']} scores written to {result['out']}"]))
+    written = f"{result['scores']} scores written to {result['out']}"
+    show(result, as_json, "\n".join([*lines, written, *_asides(result)]))
 
 
 @command(app, "explain", ExplainConfig, arguments=("data",))
 def explain_command(config: ExplainConfig, *, as_json: bool, quiet: bool) -> None:
     """Rank scored solutions; show the weakest step and the first error of each, and how far to trust the scorer."""
     result = explain_stage(config)
-    show(result, as_json, told(result, config.top))
+    show(result, as_json, "\n".join([told(result, config.top), *_asides(result)]))

@@ -1,6 +1,7 @@
 """What a loop in the lab found: accuracy against n, the gap closed, first errors against exact truth, sound choices.
 
-All intervals are 95 % by bootstrap over test problems, under the same draws for every method, so differences are paired.
+All intervals are 95 % by bootstrap over test problems, under the same draws for every method, so differences are paired;
+an accuracy of exactly 0 or 1 has Wilson's interval.
 Results of several trainings are averaged problem by problem first.
 """
 
@@ -27,6 +28,7 @@ from gradatim.stats import (
     paired_bootstrap,
     pass_curve,
     ratio_bootstrap,
+    share,
     weighted_majority_curve,
 )
 from gradatim.view.parts import Case, Cell, Curve, Reliability, Report, Series, Table
@@ -130,12 +132,17 @@ def _curves(pool: Pool, rankings: Sequence[Ranking]) -> dict[str, Floats]:
     return curves
 
 
+def accuracy(right: Floats) -> Estimate:
+    """The mean correctness over problems, with its interval."""
+    return share(bootstrap(right))
+
+
 def _headline(pool: Pool, curves: Mapping[str, Floats]) -> Table:
     majority, oracle = curves["majority"][:, -1], curves["oracle (pass@n)"][:, -1]
     rows: list[tuple[Cell, ...]] = []
     for name, curve in curves.items():
         closed = ratio_bootstrap(curve[:, -1] - majority, oracle - majority)
-        rows.append((name, bootstrap(curve[:, -1]), closed if name not in ("majority", "random") else None))
+        rows.append((name, accuracy(curve[:, -1]), closed if name not in ("majority", "random") else None))
     return Table(
         title=f"Accuracy at n = {pool.ns[-1]}",
         columns=("method", "accuracy", "share of the gap closed"),
@@ -237,9 +244,9 @@ def _shape(pool: Pool, curves: Mapping[str, Floats]) -> Table:
         if not all(truth)
     ]
     rows: tuple[tuple[Cell, ...], ...] = (
-        ("pass@1", bootstrap(pool.good.mean(axis=1)), ".45 to .65"),
-        (f"majority@{n}", bootstrap(curves["majority"][:, -1]), "at most .80 (at 64)"),
-        (f"pass@{n}", bootstrap(curves["oracle (pass@n)"][:, -1]), "at least .95 (at 64)"),
+        ("pass@1", accuracy(pool.good.mean(axis=1)), ".45 to .65"),
+        (f"majority@{n}", accuracy(curves["majority"][:, -1]), "at most .80 (at 64)"),
+        (f"pass@{n}", accuracy(curves["oracle (pass@n)"][:, -1]), "at least .95 (at 64)"),
         ("right answers with a wrong step", float(np.mean(lucky)) if lucky else math.nan, "a few per cent"),
         ("wrong solutions with a right answer (luck)", float(np.mean(wrong)) if wrong else math.nan, "a few per cent"),
         ("solutions", len(pool.problems) * m, ""),
@@ -253,7 +260,7 @@ def _reductions(pool: Pool, prms: Sequence[Ranking]) -> Table:
     rows = []
     for how in OTHER_REDUCTIONS:
         curve = np.mean([best_of_curve(r.values(how), pool.good, [pool.ns[-1]]) for r in prms], axis=0)
-        rows.append((how, bootstrap(curve[:, 0])))
+        rows.append((how, accuracy(curve[:, 0])))
     return Table(
         title=f"PRM, best of {pool.ns[-1]}, by reduction",
         columns=("reduction", "accuracy"),
@@ -265,7 +272,7 @@ def _reductions(pool: Pool, prms: Sequence[Ranking]) -> Table:
 def _picture(curves: Mapping[str, Floats], ns: Sequence[int]) -> Curve:
     series = []
     for name, curve in curves.items():
-        found = [bootstrap(curve[:, k]) for k in range(len(ns))]
+        found = [accuracy(curve[:, k]) for k in range(len(ns))]
         series.append(
             Series(
                 name=name,
@@ -329,7 +336,7 @@ def _choice_row(pool: Pool, rankings: Sequence[Ranking], index: int) -> dict[str
 
 
 def _summary(curves: Mapping[str, Floats], n: int) -> str:
-    prm, orm, majority = (bootstrap(curves[k][:, -1]) for k in ("best of n, PRM", "best of n, ORM", "majority"))
+    prm, orm, majority = (accuracy(curves[k][:, -1]) for k in ("best of n, PRM", "best of n, ORM", "majority"))
     gain = paired_bootstrap(curves["best of n, PRM"][:, -1], curves["best of n, ORM"][:, -1])
     said = "better than" if gain.low > 0 else "worse than" if gain.high < 0 else "not told apart from"
     return (

@@ -33,6 +33,9 @@ AUROC_DRAWS = 200
 ECHOES = "first_step_echoes_a_prompt"
 """The count of candidates whose first step repeats a chat prompt."""
 
+UNSCORED = "unscored"
+"""The count of candidates without any step to score."""
+
 _ECHO = re.compile(r"\s*(?:(?:system|user|assistant)\n|<\|im_start\|>|\[INST\]|<s>)")
 
 RULES: dict[str, Callable[[Candidate], float]] = {
@@ -55,8 +58,9 @@ def scored_by(name: str, pool: Pool, scores: Sequence[Score]) -> PoolScores:
     """A model's scores of all candidates, in the pool's order."""
     rest = iter(scores)
     rows = tuple(tuple(next(rest) for _ in problem.candidates) for problem in pool.problems)
-    first = rows[0][0]
-    return PoolScores(name, rows, first.reduction, bool(first.steps))
+    # An empty solution has no steps to score, from any model: what the scores are is told by one that has some.
+    told = next((score for score in scores if score.steps), scores[0])
+    return PoolScores(name, rows, told.reduction, bool(told.steps))
 
 
 def pool_result(
@@ -70,9 +74,11 @@ def pool_result(
     ns, name = [2**k for k in range(n.bit_length()) if 2**k < n] + [n], f"best_of_{n}"
     values = reduced(scores, how).values
     curve = _best_of(pool, values, ns)
-    head, nulls, counts = _measure(pool, curve[:, -1]), _nulls(pool, ns), _counts(pool)
+    head, nulls, counts = _measure(pool, curve[:, -1]), _nulls(pool, ns), _counts(pool, values)
     if counts[ECHOES]:
         notes = [*notes, f"{counts[ECHOES]} of {counts['rows']} candidates begin with a chat prompt: see by.echo"]
+    if counts[UNSCORED]:
+        notes = [*notes, f"{counts[UNSCORED]} of {counts['rows']} candidates have no score: not in outcome_auroc"]
     return Result(
         suite="pool",
         subset=subset,
@@ -173,21 +179,25 @@ def _majority(pool: Pool, ns: Sequence[int]) -> Floats:
     return np.stack(rows)
 
 
-def _counts(pool: Pool) -> dict[str, int]:
+def _counts(pool: Pool, values: Sequence[Sequence[float]]) -> dict[str, int]:
     every = [one for problem in pool.problems for one in problem.candidates]
     return {
         "problems": len(pool.problems),
         "rows": len(every),
         "correct": sum(one.correct is True for one in every),
         "unread": sum(one.solution.answer is None for one in every),
+        UNSCORED: sum(math.isnan(value) for row in values for value in row),
         ECHOES: sum(map(echoes, every)),
     }
 
 
 def _outcome_auroc(pool: Pool, values: Sequence[Sequence[float]], seed: int) -> Any:
-    flat = np.array([value for row in values for value in row], dtype=np.float64)
-    right = np.concatenate(_good(pool))
-    problems = [problem.id for problem in pool.problems for _ in problem.candidates]
+    """Over all candidates that have a score: of one without any step to score, this model says nothing."""
+    every, rights = np.array([value for row in values for value in row], dtype=np.float64), np.concatenate(_good(pool))
+    known = ~np.isnan(every)
+    flat, right = every[known], rights[known]
+    names = [problem.id for problem in pool.problems for _ in problem.candidates]
+    problems = [name for name, is_in in zip(names, known, strict=True) if is_in]
     return bootstrap_statistic(
         lambda chosen: auroc(flat[chosen], right[chosen]), problems, draws=AUROC_DRAWS, seed=seed
     )

@@ -38,7 +38,7 @@ _FIELDS = {
         *("thresholds", "target", "problems"),
     ),
     "abstention": (
-        *("chooser", "scorer", "checkpoint", "reduction", "calibrated"),
+        *("chooser", "scorer", "checkpoint", "reduction", "calibrated", "same_answer"),
         *("risk", "promise", "doubt", "threshold", "problems"),
     ),
     "pair": ("problem_id", "prompt", "chosen", "rejected", "margin"),

@@ -102,12 +102,22 @@ def _ranked(rows: Floats, how: How) -> Floats:
 
 
 def revalued(score: Score, how: Reduction | None) -> Score:
-    """The same score with the value of another reduction; as it is for None, or without step scores to reduce."""
+    """The same score with the value of another reduction; as it is for None, or without step scores to reduce.
+
+    A value that its steps do not give (reduction "outcome": an answer's calibrated one, or a blend's) is given up for one
+    that they do; `own_value` tells where there is one to lose.
+    """
     if how is None or how == score.reduction or not score.steps:
         return score
     # A calibrated value that no reduction of the steps gives was calibrated by itself, and its steps were not.
     calibrated = "" if score.reduction == "outcome" else score.calibrated
     return replace(score, value=reduce(score.steps, how), reduction=how, calibrated=calibrated)
+
+
+def own_value(reduction: Reduction | None, *, steps: bool) -> bool:
+    """Whether such scores have step scores and beside them a value that was not made of these: one that was calibrated to
+    answers, or a blend's."""
+    return reduction == "outcome" and steps
 
 
 def blend(outcome: Score, process: Score, *, alpha: float = 0.5, how: Reduction = "mean") -> Score:
@@ -144,10 +154,12 @@ def ensemble(
 ) -> list[Combined]:
     """`members[k][i]` is what scorer k thinks of solution i -> one score a solution.
 
-    Over "values" each member's value counts, under `reduction` where the member has step scores (None: as it is). Over
+    Over "values" each member's value counts: as it is, or with a `reduction` that of its step scores, where it has any. To
+    ask for one is to give up values that are calibrated while their steps are not (see `own_value`). Over
     "steps" the step scores are combined step by step, and then reduced by `reduction` (None: the members' own). "rank"
     is the rank among these solutions (over steps: among all their steps), so they should be all the candidates of one
-    problem. ConfigError for members that can't be combined: no step scores, or no common reduction. ValueError for
+    problem. What comes out is not calibrated, whatever went in: a mean of probabilities of one thing is not how often it
+    happens. ConfigError for members that can't be combined: no step scores, or no common reduction. ValueError for
     lists of different lengths, or scores of one solution with different numbers of steps.
     """
     if not members or len({len(scores) for scores in members}) != 1:

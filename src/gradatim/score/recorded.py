@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradatim import records
-from gradatim.core import REDUCTIONS, Reduction
+from gradatim.core import REDUCTIONS, Reduction, Score
 from gradatim.errors import ConfigError
 from gradatim.problems.pool_scores import PoolScores, read_pool_scores
 from gradatim.problems.pools import read_pool
-from gradatim.score.combine import BLENDS, HOWS, OVERS, Combined, How, Over, blend, ensemble
+from gradatim.score.combine import BLENDS, HOWS, OVERS, Combined, How, Over, blend, ensemble, own_value, revalued
 from gradatim.score.reduce import STEP_REDUCTIONS
 
 
@@ -25,7 +25,8 @@ class Mix:
     """Combine all scorers: mean, worst (the smallest), penalised (mean - penalty * variance) or rank (mean rank among the
     candidates of a problem). All but rank need scorers on one scale."""
     over: Over = "values"
-    """What an ensemble combines: each scorer's values, or step scores, which are reduced afterwards."""
+    """What an ensemble combines: each scorer's values, or step scores, which are reduced afterwards. A value that was
+    calibrated to answers, or blended, is kept, unless a reduction is asked for."""
     penalty: float = 1.0
     """lambda of penalised."""
     outcome: str | None = None
@@ -62,25 +63,57 @@ class Mixed:
     """For each candidate the standard deviation over the members; None for a blend."""
 
 
-def mixed(scored: Sequence[PoolScores], mix: Mix, reductions: Sequence[Reduction]) -> list[Mixed]:
+def mixed(
+    scored: Sequence[PoolScores], mix: Mix, reductions: Sequence[Reduction], *, asked: bool = True
+) -> list[Mixed]:
     """The ensembles and blends that `mix` asks for, under each of the reductions (blends: those that are mean or min).
 
-    A scorer without step scores takes part in an ensemble of values with the values it has. ConfigError where something
-    can't be combined: fewer than two scorers, no step scores where they are needed, or no scorer of the asked name.
+    A scorer without step scores takes part in an ensemble of values with the values it has. So does one whose values are
+    its own (calibrated to answers, or a blend's), unless the reductions were `asked` for: then its steps are reduced like
+    all others, and `kept_values` says so. ConfigError where something can't be combined: fewer than two scorers, no step
+    scores where they are needed, or no scorer of the asked name.
     """
     if not mix.asked:
         return []
     if len(scored) < 2:
         raise ConfigError(f"{len(scored)} scorer to combine; give the scores of at least two")
     steps = [how for how in reductions if how in STEP_REDUCTIONS] or list(reductions[:1])
-    return [*_blends(scored, mix, steps), *(_ensemble(scored, how, mix, by) for how in mix.ensemble for by in steps)]
+    reduced = mix.over == "steps" or any(s.has_steps and not keeps_value(s, mix, asked=asked) for s in scored)
+    hows: list[Reduction] = steps if asked or reduced else ["outcome"]
+    ensembles = (_ensemble(scored, how, mix, by, asked) for how in mix.ensemble for by in hows)
+    return [*_blends(scored, mix, steps), *ensembles]
 
 
-def _ensemble(scored: Sequence[PoolScores], how: How, mix: Mix, reduction: Reduction) -> Mixed:
+def keeps_value(scores: PoolScores, mix: Mix, *, asked: bool) -> bool:
+    """Whether an ensemble takes these scores' own values although there are steps to reduce."""
+    return mix.over == "values" and not asked and own_value(scores.reduction, steps=scores.has_steps)
+
+
+def kept_values(scored: Sequence[PoolScores], mix: Mix, *, asked: bool) -> list[str]:
+    """Notes on the scorers whose values no reduction of their steps gives, and what became of those."""
+    if not mix.ensemble:
+        return []
+    names = [scores.scorer for scores in scored if own_value(scores.reduction, steps=scores.has_steps)]
+    if mix.over == "steps" or asked:
+        return [f"{name}: combined by its steps; its own values (calibrated or blended) are not used" for name in names]
+    return [f"{name}: its own values (calibrated or blended) are combined, not its steps" for name in names]
+
+
+def member_scores(scores: PoolScores, p: int, mix: Mix, reduction: Reduction, *, asked: bool) -> list[Score]:
+    """One problem's scores as an ensemble of values takes them."""
+    how = None if keeps_value(scores, mix, asked=asked) else reduction
+    return [revalued(score, how) for score in scores.scores[p]]
+
+
+def _ensemble(scored: Sequence[PoolScores], how: How, mix: Mix, reduction: Reduction, asked: bool) -> Mixed:
     problems: list[list[Combined]] = []
     for p in range(len(scored[0].scores)):
-        members = [scores.scores[p] for scores in scored]
-        problems.append(ensemble(members, how, over=mix.over, penalty=mix.penalty, reduction=reduction))
+        if mix.over == "steps":
+            members = [list(scores.scores[p]) for scores in scored]
+            problems.append(ensemble(members, how, over="steps", penalty=mix.penalty, reduction=reduction))
+        else:
+            members = [member_scores(scores, p, mix, reduction, asked=asked) for scores in scored]
+            problems.append(ensemble(members, how, penalty=mix.penalty))
     gathered = PoolScores(
         scorer=problems[0][0].score.by,
         scores=tuple(tuple(one.score for one in problem) for problem in problems),
@@ -125,15 +158,15 @@ class CombineConfig:
     """Where to write the combined scores, as rows that `choose`, `explain` and `evaluate` read."""
     mix: Mix = field(default_factory=Mix)
     """How they are combined."""
-    reduction: Reduction = "min"
-    """How step scores become one value."""
+    reduction: Reduction | None = None
+    """How step scores become one value (default: min, but a value that was calibrated to answers, or blended, stays)."""
     skip_bad: bool = False
     """Drop and count rows that can't be read, and candidates that some scorer has no score for."""
 
     def __post_init__(self) -> None:
         if not self.mix.asked:
             raise ConfigError("nothing to combine by: give --ensemble or --outcome")
-        if self.reduction not in REDUCTIONS:
+        if self.reduction is not None and self.reduction not in REDUCTIONS:
             raise ConfigError(f"reduction={self.reduction}: expected one of {', '.join(REDUCTIONS)}")
 
 
@@ -142,7 +175,8 @@ def combine_stage(config: CombineConfig) -> dict[str, Any]:
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
     pool, scored = read_pool_scores(pool, config.scores, skip_bad=config.skip_bad, drops=drops)
-    made = mixed(scored, config.mix, [config.reduction])
+    asked = config.reduction is not None
+    made = mixed(scored, config.mix, [config.reduction or "min"], asked=asked)
     signed = [
         (candidate.solution.id, score)
         for one in made
@@ -154,6 +188,7 @@ def combine_stage(config: CombineConfig) -> dict[str, Any]:
         "scorers": [scores.scorer for scores in scored],
         "combined": [{"scorer": one.scores.scorer, "disagreement": mean_disagreement(one)} for one in made],
         "scores": written,
+        "notes": kept_values(scored, config.mix, asked=asked),
         "drops": dict(drops),
         "out": config.out,
     }

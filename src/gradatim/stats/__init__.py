@@ -13,6 +13,7 @@ from gradatim.stats.intervals import (
     bootstrap_sums,
     paired_bootstrap,
     ratio_bootstrap,
+    share,
     wilson,
 )
 from gradatim.stats.majority import ALL_UP_TO, LARGEST, majority_curve, majority_grid
@@ -50,6 +51,7 @@ __all__ = [
     "random_curve",
     "ratio_bootstrap",
     "reliability",
+    "share",
     "surest",
     "tail",
     "weighted_majority_curve",

@@ -23,6 +23,9 @@ Clusters = Sequence[Any] | NDArray[Any]
 DRAWS = 2000
 """Bootstrap samples behind every interval, unless asked otherwise."""
 
+_ROUNDING = 1e-9
+"""How far from 0 or 1 a mean of exact zeros or ones may come out."""
+
 _BLOCK = 4_000_000
 """Most numbers held at once for resampling weights or resampled columns (32 MB)."""
 
@@ -54,6 +57,19 @@ def bootstrap(
     """
     column = _flat(values)[:, None]
     return bootstrap_columns(column, clusters, level=level, draws=draws, seed=seed)[0]
+
+
+def share(found: Estimate, level: float = 0.95) -> Estimate:
+    """A bootstrapped mean of values that can't leave 0 to 1, with an interval that is never blind.
+
+    Where it is 0 or 1 (but for rounding) all values are equal, and so are all resamples: their interval has no width,
+    although a problem more may well differ. There Wilson's interval over the problems, `found.n` of them, takes its place.
+    Not for differences: a difference of 0 or 1 is no share.
+    """
+    end = round(found.value) if found.value == found.value else None
+    if end not in (0, 1) or abs(found.value - end) > _ROUNDING:
+        return found
+    return wilson(end * found.n, found.n, level)
 
 
 def paired_bootstrap(

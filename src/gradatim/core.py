@@ -19,7 +19,7 @@ class Verdict(StrEnum):
     CORRECT = "correct"
     INCORRECT = "incorrect"
     UNPARSED = "unparsed"
-    """No answer could be read (or the check ran out of time); counted apart, never as "incorrect"."""
+    """No answer could be read; counted apart, never as "incorrect". A check that ran out of time is no verdict at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradatim import records
-from gradatim.core import Labels, Prefix, Solution, Tally, Verdict
+from gradatim.core import Labels, Prefix, Solution, Step, Tally, Verdict
 from gradatim.errors import ConfigError, InputError
 from gradatim.labels.datasets import load_labelled
 from gradatim.labels.given import Labelled
@@ -411,3 +412,79 @@ def test_all_rows_of_prm800k(tmp_path: Path) -> None:
         assert [(one.prefix, labels.ratings) for one, labels in again] == [
             (one.prefix, labels.ratings) for one, labels in items[:500]
         ]
+
+
+ERROR_FORMS: tuple[Form, ...] = ("processbench", "mr-ben", "bigbench-mistake")
+
+
+def found_by(tallies: tuple[Tally, ...], error: int | None, known: bool = True, **fields: Any) -> Labelled:
+    """A solution of as many steps as there are tallies, as a labeller that is no person labels it."""
+    prefix = Prefix("p", "P?", records.joined([f"step {index}" for index in range(len(tallies))]))
+    one = Solution(prefix=prefix, author="me", draw=0, joiner="\n\n")
+    made: dict[str, Any] = {"truth": "value", "source": "rollouts", "by": "policy", **fields}
+    return one, Labels(solution_id=one.id, tallies=tallies, error=error, error_known=known, **made)
+
+
+@pytest.mark.parametrize("form", ERROR_FORMS)
+@pytest.mark.parametrize(
+    ("tallies", "error"),
+    [
+        ((Tally(5, 8), Tally(1, 8), Tally(0, 8), Tally(0, 1)), 2),  # counts, which are no yes or no
+        ((Tally(2, 2), Tally(0, 1), Tally(3, 9), Tally(0, 9)), 3),  # one failure is not yet an error
+        ((Tally(2, 2), Tally(0, 1), Tally(1, 1)), None),
+    ],
+)
+def test_the_first_error_is_the_labellers_own(
+    tmp_path: Path, form: Form, tallies: tuple[Tally, ...], error: int | None
+) -> None:
+    """Where no person rated the steps, what a form says of the first error is what the labeller found."""
+    write_form(tmp_path / "rows.jsonl", [found_by(tallies, error)], form)
+    [(_, labels)] = read_back(tmp_path / "rows.jsonl", form)
+    assert (labels.error, labels.error_known) == (error, True)
+
+
+@pytest.mark.parametrize("form", ERROR_FORMS)
+def test_a_first_error_that_the_labeller_does_not_know_is_not_written(tmp_path: Path, form: Form) -> None:
+    """However plain the counts look."""
+    drops: Counter[str] = Counter()
+    items = [found_by((Tally(1, 1), Tally(0, 1)), None, known=False)]
+    assert write_form(tmp_path / "rows.jsonl", items, form, drops=drops) == 0
+    assert drops == {"the first error is not known": 1}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_solutions_without_steps(tmp_path: Path, form: Form) -> None:
+    """Our own form holds them; from the others they are left out, counted, and what is written can be read back."""
+    one, labels = found_by((Tally(1, 1),), None)
+    bare = replace(one, prefix=Prefix("p", "P?", (Step("\n"),)), draw=1)
+    blank = bare, replace(labels, solution_id=bare.id)
+    whole = found_by((Tally(1, 1), Tally(0, 1)), 1)
+    drops: Counter[str] = Counter()
+    count = write_form(tmp_path / "rows.jsonl", [found_by((), None), blank, whole], form, drops=drops)
+    lost = {} if form == "gradatim" else {"no steps": 1, "a step without text": 1}
+    assert (count, drops) == (3 - len(lost), lost)
+    assert len(read_back(tmp_path / "rows.jsonl", form)) == count
+
+
+def test_a_run_is_not_replaced_by_what_is_made_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the labels that a folder stands for, nor the solutions that lie beside labels; other files of it are."""
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    one, labels = found_by((Tally(1, 1), Tally(0, 1)), 1)
+    records.write_solutions("run/solutions.jsonl", [one])
+    records.write_labels("run/labels.jsonl", [labels])
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    for data in ("run", "run/labels.jsonl", "plain:run"):
+        for out in before:
+            with pytest.raises(ConfigError, match="would replace what is read"):
+                reformat_stage(ReformatConfig(data=data, out=str(out), to="plain"))
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
+    for _ in range(2):
+        assert reformat_stage(ReformatConfig(data="run", out="run/plain.jsonl", to="plain"))["rows"] == 1
+
+
+def test_a_joiner_that_spells_a_line_end(tmp_path: Path) -> None:
+    r"""`--joiner '\n'` in a shell is a backslash and an n, which no file's steps were joined with."""
+    with pytest.raises(ConfigError, match=r"joiner='\\\\n' holds a backslash and an n"):
+        ReformatConfig(data="x", out="y", to="plain", joiner="\\n")
+    ReformatConfig(data="x", out="y", to="plain", joiner="\n")

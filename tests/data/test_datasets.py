@@ -236,6 +236,13 @@ class TestProcessBench:
         assert found in str(caught.value)
         assert ("count from 1" in str(caught.value)) == (row["label"] == 3)
 
+    def test_same_row_in_two_files(self, tmp_path: Path) -> None:
+        """At the same line of two files of one folder it is still the same row; the error names both."""
+        for name in ("a.jsonl", "b.jsonl"):
+            file(tmp_path, bench(1), name=name)
+        with pytest.raises(InputError, match=r"b\.jsonl:1: .*again \(first in .*a\.jsonl:1\)"):
+            load_labelled(f"processbench:{tmp_path}")
+
     def test_same_row_twice(self, tmp_path: Path) -> None:
         """An id that comes twice is an error that names both lines."""
         with pytest.raises(InputError, match=r":2: row \"gsm8k-7\" again \(first in line 1\)"):

@@ -7,11 +7,22 @@ from pathlib import Path
 import pytest
 
 from gradatim.errors import ConfigError
-from gradatim.records import check_output
+from gradatim.records import check_output, check_outputs
 
 
 @pytest.mark.parametrize(
-    "out", ["", ".", "folder", "folder/", "results.parquet", "file.jsonl/x.jsonl", "/proc/x.jsonl"]
+    "out",
+    [
+        "",
+        ".",
+        "folder",
+        "folder/",
+        "results.parquet",
+        "rows.json",
+        "rows.json.gz",
+        "file.jsonl/x.jsonl",
+        "/proc/x.jsonl",
+    ],
 )
 def test_what_can_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
     """No name, a folder, a form that is not written, and folders that take no file."""
@@ -35,3 +46,15 @@ def test_no_input_is_replaced(tmp_path: Path) -> None:
     check_output(tmp_path / "deep" / "er" / "other.jsonl", [data])
     assert (tmp_path / "deep" / "er").is_dir()
     assert data.read_text() == "{}\n"
+
+
+def test_two_results_do_not_share_a_file(tmp_path: Path) -> None:
+    """By two names for one path, too; and each of them is kept from the inputs."""
+    data, one, other = tmp_path / "data.jsonl", tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    data.write_text("{}\n")
+    check_outputs([one, other], [data])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="two results"):
+        check_outputs([one, tmp_path / "folder" / ".." / "one.jsonl"], [data])
+    with pytest.raises(ConfigError, match="would replace"):
+        check_outputs([one, data], [data])

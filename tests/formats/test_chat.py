@@ -6,9 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_checkpoints import CHATML, HELPFUL_SYSTEM, LLAMA, NO_SYSTEM, qwen_tokenizer
+from tiny_checkpoints import (
+    CHATML,
+    HELPFUL_SYSTEM,
+    LLAMA,
+    NO_SYSTEM,
+    SOLUTIONS,
+    llama_classifier,
+    llama_tokenizer,
+    qwen_checkpoint,
+    qwen_tokenizer,
+    solution,
+)
 
-from gradatim.errors import CheckpointError
+import gradatim
+from gradatim.errors import CheckpointError, InputError
 from gradatim.models.formats.chat import Chat, Trim, chat_of
 from gradatim.models.formats.contract import Facts
 
@@ -95,3 +107,78 @@ def test_a_fixed_message_is_no_hole(tmp_path: Path) -> None:
     found, _ = chat(tmp_path, CHATML, (("system", "Think."), *ROLES))
     assert found.parts[0] == "<|im_start|>system\nThink.<|im_end|>\n<|im_start|>user\n"
     assert len(found.trims) == 2
+
+
+# Reasoning in answers
+
+QWEN3 = """{%- for message in messages -%}
+{%- set content = message.content %}{%- set reasoning = '' %}
+{%- if message.role == 'assistant' and '</think>' in content %}
+    {%- set reasoning = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+    {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+{%- endif %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.role == 'assistant' and (loop.last or reasoning) %}
+    {{- '<think>\\n' + reasoning.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+{%- else %}{{- content }}{%- endif %}
+{{- '<|im_end|>\\n' }}{%- endfor %}"""
+"""What Qwen3's does with contents."""
+R1 = """{%- for message in messages -%}{%- set content = message.content %}
+{%- if message.role == 'assistant' and '</think>' in content %}{%- set content = content.split('</think>')[-1] %}{%- endif %}
+{{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>\\n' }}{%- endfor %}"""
+"""What that of the models distilled from DeepSeek-R1 does."""
+THOUGHTFUL = ["<think>so 12</think>12", "<think>\nso 12\n</think>\n\n12", "so 12</think>12", "<think>so 12", "so 12"]
+
+
+@pytest.mark.parametrize("template", [QWEN3, R1, NO_SYSTEM], ids=["qwen3", "r1", "keeps"])
+def test_reasoning_is_written_as_the_template_does_or_refused(tmp_path: Path, template: str) -> None:
+    """In both holes. What a template moves or drops is refused; what it keeps is not."""
+    found, made = chat(tmp_path, template)
+    drops = set() if template == NO_SYSTEM else {text for text in THOUGHTFUL if "</think>" in text}
+    for ask, answer in [*(("How many?", text) for text in THOUGHTFUL), *((text, "12") for text in THOUGHTFUL)]:
+        if answer in drops:
+            with pytest.raises(
+                InputError, match=r"holds '</think>', where the checkpoint's chat template .*its reasoning"
+            ):
+                found.check(solution(answer, prompt=ask), ask, answer)
+            continue
+        found.check(solution(answer, prompt=ask), ask, answer)
+        messages = [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
+        before, between, after = found.parts
+        ours = before + found.trims[0](ask) + between + found.trims[1](answer) + after
+        assert ours == made.apply_chat_template(messages, tokenize=False)
+
+
+def test_one_with_reasoning_is_refused_and_the_others_scored(tmp_path: Path) -> None:
+    """Each by itself, by an outcome model and by one that writes steps apart."""
+    thinking = solution("<think>3 * 4</think>", "The answer is 12.")
+    drops = LLAMA.replace("message['content'] | trim", "message['content'].split('</think>')[-1] | trim")
+    outcome = gradatim.load(llama_classifier(tmp_path / "orm", llama_tokenizer(drops)), device="cpu")
+    steps = gradatim.load(
+        qwen_checkpoint(tmp_path / "prm", tokenizer=qwen_tokenizer(R1)), format="qwen-prm", device="cpu"
+    )
+    for scorer in (outcome, steps):
+        found = scorer.refused([SOLUTIONS[0], thinking, SOLUTIONS[1]])
+        assert [error is None for error in found] == [True, False, True]
+        with pytest.raises(InputError, match="without its reasoning"):
+            scorer.score([thinking])
+        assert scorer.score(SOLUTIONS)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("strftime_now('%d %b %Y')", "26 Jul 2024"),
+        ("strftime_now('%Y-%m-%d')", "2024-07-26"),
+        ("strftime_now('%A, %B %d, %H:%M')", "Friday, July 26, 12:00"),
+        ("'on ' + strftime_now(\"%d.%m.%y\")", "on 26.07.24"),
+    ],
+)
+def test_the_clock_is_never_asked(tmp_path: Path, call: str, said: str) -> None:
+    """Not by templates that know no other way either (SmolLM3's, Mistral Small's): noon of one day, in their own form. The
+    rest of the template is written as ever, white space at its beginning too."""
+    plain = "\n  {%- if true %}\n  x{% endif %}" + NO_SYSTEM
+    dated, _ = chat(tmp_path / "dated", plain.replace("x{%", "{%- set today = " + call + " %}[{{ today }}]{%"))
+    undated, _ = chat(tmp_path / "undated", plain.replace("x{%", f"{{{{- '[{said}]' }}}}{{%"))
+    assert dated == undated
+    assert f"[{said}]" in dated.parts[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,49 @@ def test_too_long_is_refused(tmp_path: Path) -> None:
     scorer = gradatim.load(tmp_path / "policy", format="implicit", reference=str(tmp_path / "reference"))
     with pytest.raises(InputError, match="at most 40"):
         scorer.score(SOLUTIONS[:1])
+
+
+def changed_in_the_middle(folder: Path) -> None:
+    """Another value for every weight but those at both ends of the file, as another training leaves them."""
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    assert len(content) > 2**18
+    for place in range(2**16 + 3, len(content) - 2**16, 4):
+        content[place] ^= 0x80  # the sign of a float32
+    path.write_bytes(content)
+
+
+def test_references_that_differ_in_the_middle_of_a_file_are_two(tmp_path: Path) -> None:
+    """What was kept of one is not given for the other, whose file begins and ends alike."""
+    made = qwen_tokenizer(NO_SYSTEM)
+    for name in ("policy", "reference", "other"):
+        causal("qwen2", 1500, int(name == "policy")).save_pretrained(tmp_path / name)
+        made.save_pretrained(tmp_path / name)
+    changed_in_the_middle(tmp_path / "other")
+    options = {"format": "implicit", "device": "cpu", "beta": 1, "cache": str(tmp_path / "ref.sqlite")}
+
+    first = gradatim.load(tmp_path / "policy", reference=str(tmp_path / "reference"), **options).score(SOLUTIONS[:1])
+    cached = gradatim.load(tmp_path / "policy", reference=str(tmp_path / "other"), **options).score(SOLUTIONS[:1])
+    options.pop("cache")
+    fresh = gradatim.load(tmp_path / "policy", reference=str(tmp_path / "other"), **options).score(SOLUTIONS[:1])
+    assert cached[0].logits == pytest.approx(fresh[0].logits, abs=1e-5)
+    assert abs(cached[0].logits[-1] - first[0].logits[-1]) > 1e-3
+
+
+def test_a_checkpoint_is_policy_and_reference_wherever_they_lie(tmp_path: Path) -> None:
+    """A file of kept log-probabilities and another path change nothing, other weights at the same path do."""
+    made = qwen_tokenizer(NO_SYSTEM)
+    for seed, name in enumerate(("policy", "reference")):
+        checkpoint(tmp_path / name, made, "qwen2", seed)
+    shutil.copytree(tmp_path / "reference", tmp_path / "copy")
+
+    def said(reference: str, **more: Any) -> str:
+        options = {"format": "implicit", "device": "cpu", **more}
+        return str(gradatim.load(tmp_path / "policy", reference=str(tmp_path / reference), **options).checkpoint)
+
+    first = said("reference")
+    assert said("copy") == said("reference", cache=str(tmp_path / "ref.sqlite")) == first
+    assert said("reference", dtype="bfloat16") == first
+    assert said("reference", beta=1) != first
+    checkpoint(tmp_path / "reference", made, "qwen2", 7)
+    assert said("reference") != first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -195,3 +196,16 @@ def test_settings_and_files_that_make_no_sense(tmp_path: Path) -> None:
         run(tmp_path, {"a": a, "b": [*b, *a]})
     assert run(tmp_path, {"a": a, "b": b})["notes"] == []
     assert "same labeller" in json.dumps(run(tmp_path, {"a": a, "again": a})["notes"])
+
+
+def test_what_is_labelled_is_said_by_those_that_agree() -> None:
+    """A dissenter's labels of validity make no labels of validity of what two labellers of values agree on."""
+    one = solution(0)
+    values = [replace(said(one, 2, by=name), truth="value") for name in "ab"]
+    dissent = said(one, 1, by="c")
+    found = agree([*values, dissent], 2)
+    assert found is not None
+    assert (found.truth, found.by, found.error) == ("value", "a & b", 2)
+    mixed = agree([values[0], dissent, said(one, 2, by="d")], 2)
+    assert mixed is not None
+    assert mixed.truth == "validity"

@@ -19,7 +19,7 @@ from gradatim.problems.lab.students import Student
 from gradatim.records import read_labels, read_solutions
 from gradatim.solutions.sample import SampleConfig, sample_stage
 from gradatim.solutions.scripted import ScriptedPolicy
-from gradatim.verify.answers import exact_verifier
+from gradatim.verify.answers import choice_verifier, exact_verifier
 
 PROBLEM = Problem(id="p", prompt="What is 3 + 4?", answer="7")
 
@@ -208,6 +208,71 @@ def test_unverified_solutions_are_verified_and_goldless_ones_counted(tmp_path: P
     rows = read_labels(out)
     assert [row.tallies for row in rows] == [(Tally(1, 1), Tally(1, 1)), ()]
     assert (result["solutions"], result["labelled"], result["dropped"]) == (3, 2, {"no gold answer": 1})
+
+
+@pytest.mark.parametrize("search", ["all", "bisection"])
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_of_no_steps_no_first_error_is_known(tmp_path: Path, finish: str, search: str) -> None:
+    """A policy that wrote nothing made no step that could be called right or wrong."""
+    policy = ScriptedPolicy(lambda prefix, draw, seed: "Answer: 7\n")
+    empty = solution([], finish=finish, verdict=Verdict.UNPARSED)
+    (row,), result = labelled(tmp_path, policy, [empty], k=1, search=search)
+    assert (row.tallies, row.error, row.error_known) == ((), None, False)
+    assert result["errors_unknown"] == 1
+
+
+def test_a_check_that_failed_while_sampling_is_made_again(tmp_path: Path) -> None:
+    """Sampled while the verifier was down, a right solution is right once it is labelled, and has no error."""
+    down = ["yes"]
+
+    def shaky(problem: Problem, text: str) -> Verdict:
+        if down:
+            raise BackendError("timed out")
+        return exact_verifier(problem, text)
+
+    policy = ScriptedPolicy(lambda prefix, draw, seed: "so\nAnswer: 7\n" if not prefix.steps else "Answer: 7\n")
+    made = tmp_path / "solutions.jsonl"
+    sample_stage(SampleConfig(n=1), policy, [PROBLEM], shaky, made, quiet=True)
+    (one,) = read_solutions(made)
+    for checked, last, known in ((False, Tally(), False), (True, Tally(1, 1), True)):
+        if checked:
+            down.clear()
+        label_stage(LabelConfig(k=2), policy, [PROBLEM], [one], shaky, tmp_path / "labels.jsonl", quiet=True)
+        (row,) = read_labels(tmp_path / "labels.jsonl")
+        assert (row.tallies[-1], row.error, row.error_known) == (last, None, known)
+
+
+def test_another_verifier_does_not_go_on_with_the_rollouts(tmp_path: Path) -> None:
+    """What one verifier said is never mixed with what another says."""
+
+    def script(prefix: Prefix, draw: int, seed: int) -> str:
+        if draw:
+            raise RuntimeError("stopped")
+        return "Answer: 7\n"
+
+    inputs = (LabelConfig(k=2, batch=1), ScriptedPolicy(script), [PROBLEM], [solution(["a\n", "b\n"])])
+    out = tmp_path / "labels.jsonl"
+    with pytest.raises(RuntimeError, match="stopped"):
+        label_stage(*inputs, exact_verifier, out, quiet=True)
+    with pytest.raises(ConfigError, match="verifier = "):
+        label_stage(*inputs, choice_verifier, out, quiet=True)
+
+
+def test_where_steps_are_cut_does_not_change_whose_solutions_they_are(tmp_path: Path) -> None:
+    """A policy's solutions count as its own however they were split; another model's or setting's do not."""
+    verdicts = [Verdict.CORRECT, Verdict.INCORRECT, Verdict.CORRECT]
+
+    def starts(author: str) -> list[Tally]:
+        own = [
+            solution([f"a{draw}\n\n", "end\n"], draw=draw, author=author, verdict=verdict)
+            for draw, verdict in enumerate(verdicts)
+        ]
+        policy = ScriptedPolicy(lambda prefix, draw, seed: "Answer: 7\n", name="model@ab t=1 by_line chat")
+        return [row.start for row in labelled(tmp_path, policy, own, k=2)[0]]
+
+    theirs = [Tally(1, 2), Tally(2, 2), Tally(1, 2)]
+    assert starts("model@ab t=1 by_line chat") == starts("model@ab t=1 by_blank_line chat") == theirs
+    assert starts("model@ab t=0.5 by_line chat") == starts("model@cd t=1 by_blank_line chat") == [Tally(2, 2)] * 3
 
 
 def test_bad_input(tmp_path: Path) -> None:

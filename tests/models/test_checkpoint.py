@@ -227,3 +227,12 @@ def test_an_unknown_number_format_is_refused(tmp_path: Path) -> None:
     """float8 is no number format here."""
     with pytest.raises(ConfigError, match="dtype='float8'"):
         checkpoint.load(tmp_path, dtype="float8")
+
+
+def test_a_save_that_can_not_be_leaves_the_older_one(tmp_path: Path) -> None:
+    """Its number format is checked before anything is taken away."""
+    model = reward_model()
+    checkpoint.save(model, tmp_path)
+    with pytest.raises(ConfigError, match="dtype='float8'"):
+        checkpoint.save(model, tmp_path, dtype="float8")
+    assert logits(checkpoint.load(tmp_path)) == logits(model)

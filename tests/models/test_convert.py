@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 import gradatim
@@ -183,3 +184,37 @@ def test_the_command_line_converts_and_scores_through_a_server(
     assert found["scores"][0]["steps"] == pytest.approx(expected["scores"][0]["steps"], abs=1e-5)
     assert found["model"] == expected["model"]
     assert "use_activation=false" in found["stats"]["notes"][0]
+
+
+def test_a_public_format_is_not_for_our_client(tmp_path: Path) -> None:
+    """What was written says so, and so does the client that finds no card."""
+    tokenizer = _judging_tokenizer()
+    causal("llama", len(tokenizer)).save_pretrained(tmp_path / "judge")
+    tokenizer.save_pretrained(tmp_path / "judge")
+    judge = gradatim.load(tmp_path / "judge", format="er-prm", device="cpu")
+
+    told = convert(judge.model, tmp_path / "cut", to="vllm", format="er-prm")
+    assert told.startswith(f"vllm serve {tmp_path / 'cut'} --runner pooling --convert classify  # er-prm: ")
+    assert "`gradatim score --server` takes no public format" in told
+    with pytest.raises(
+        CheckpointError, match="another public format can't be scored through a server: leave out --server"
+    ):
+        served.read(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("format", ["skywork-prm", "pqm"])
+def test_value_heads_are_not_served(tmp_path: Path, format: str) -> None:
+    """Not even one whose bias is 0: what is written could not be loaded as what it says it is."""
+    tokenizer = bpe_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[PRM]"] if format == "pqm" else []})
+    model = causal("llama", len(tokenizer), tie_word_embeddings=True)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    weights = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
+    head = {"v_head.summary.weight": torch.ones(1, 32), "v_head.summary.bias": torch.zeros(1)}
+    save_file({**weights, **head}, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    scorer = gradatim.load(tmp_path / "model", format=format, device="cpu")
+
+    with pytest.raises(ConfigError, match=rf"has a value head \({format}\), which no form for vLLM holds"):
+        convert(scorer.model, tmp_path / "served", to="vllm", format=format)
+    assert not (tmp_path / "served").exists()

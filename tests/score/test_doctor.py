@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
+from gradatim import records
 from gradatim.core import Prefix, Score
-from gradatim.errors import InputError
+from gradatim.errors import ConfigError, InputError
 from gradatim.models import checkpoint, sheets
 from gradatim.models.encoding import Encoder, EncoderSettings, Encoding, StepEncoder
 from gradatim.models.forward import body_of, head_of
@@ -490,3 +491,30 @@ def test_the_command_exits_with_1_if_a_check_fails(folder: Path, tmp_path: Path)
     assert {tuple(one) for one in found["checks"]} == {("check", "outcome", "evidence")}
     assert "golden scores" in table(found)
     assert "1 of 15 checks failed" in table(found)
+
+
+def test_trusted_scores_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """To compare with a file and to record into it is refused before anything is scored; the file stays."""
+    golden = tmp_path / "golden.jsonl"
+    golden.write_text(json.dumps({"problem": "How many?", "steps": ["a"], "scores": [0.5]}) + "\n")
+    before = golden.read_bytes()
+
+    with pytest.raises(ConfigError, match="would replace what is read from it"):
+        doctor_stage(ModelScorer(checkpoint.load(folder)), folder, golden=str(golden), record=str(golden))
+    assert golden.read_bytes() == before
+
+
+def test_golden_rows_are_read_as_any_row_of_steps(tmp_path: Path) -> None:
+    """Bare steps have a blank line between them, or what `joiner` says; what was recorded is read back as it was."""
+    path = tmp_path / "golden.jsonl"
+    row = {"problem": "How many?", "steps": ["So 12.", {"text": "look", "kind": "query"}, "It is 12."], "value": 1.0}
+    path.write_text("".join(json.dumps({**row, **more}) + "\n" for more in ({}, {"joiner": "\n"}, {"joiner": ""})))
+    plain, lines, bare = (one.prefix for one in read_golden(path))
+    assert plain.text == "So 12.\n\nlook\n\nIt is 12."
+    assert plain.steps == records.solution_from(next(iter(records.read_rows(path)))).prefix.steps
+    assert (lines.text, bare.text) == ("So 12.\nlook\nIt is 12.", "So 12.lookIt is 12.")
+
+    scorer = ModelScorer(trained("orm"))
+    recorded = scorer.score([*ORDINARY, plain, lines])
+    records.write_rows(path, golden_rows(recorded, scorer.model.encoder.digest))
+    assert [one.prefix.steps for one in read_golden(path)] == [one.prefix.steps for one in recorded if one.prefix]

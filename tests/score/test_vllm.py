@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from gradatim.models.model import RewardModel
 from gradatim.models.served import Served
 from gradatim.score.engine import ModelScorer
 from gradatim.score.vllm import VllmScorer
-from gradatim.score.vllm_api import Dialect, Server
+from gradatim.score.vllm_api import Dialect, Refused, Server
+from loopback import served as loopback
 from tiny_models import prefixes, reward_model
 from vllm_server import Version, serving
 
@@ -236,3 +238,58 @@ def test_no_server_is_an_error_that_says_how_to_start_one() -> None:
         Server("http://127.0.0.1:9", retries=0)
     with pytest.raises(ConfigError, match="http://"):
         Server("localhost:8000")
+
+
+def test_a_server_that_stays_busy_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one that refuses: the next way of asking, or of switching, is not tried in its stead."""
+    monkeypatch.setattr("gradatim.score.vllm_api.time.sleep", lambda _: None)
+    model = biased()
+    for before in range(4):
+        version = Version()
+        version.asked = Falling(version, before)
+        with serving(model.module, version) as url:
+            scorer = VllmScorer(Server(url, retries=1), served(model))
+            with pytest.raises(BackendError, match=r"/pooling: 503: .*busy or down after 2 requests") as error:
+                scorer.score(prefixes()[:2])
+        assert not isinstance(error.value, Refused)
+
+
+class Falling(list[dict[str, Any]]):
+    """Notes a server's requests, and after so many of them makes it busy for good."""
+
+    def __init__(self, version: Version, after: int) -> None:
+        super().__init__()
+        self.version, self.after = version, after
+
+    def append(self, request: dict[str, Any]) -> None:
+        super().append(request)
+        if len(self) > self.after:
+            self.version.busy = 99
+
+
+def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden states of every token, say: the error says what was expected."""
+    monkeypatch.setattr("gradatim.score.vllm_api.ANSWER_BYTES", 2000)
+    with pytest.raises(BackendError, match=r"answered more than 2,000 bytes, expected one or two numbers a token"):
+        through(biased(), Version(columns=32), prefixes())
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
+    """Fewer bytes than were announced are no answer."""
+
+    class Breaking(BaseHTTPRequestHandler):
+        left = 1
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            data = b'{"data": [{"id": "tiny", "max_model_len": 7}]}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[:20] if Breaking.left else data)
+            Breaking.left = 0
+
+    with loopback(Breaking) as url:
+        assert Server(url).max_length == 7

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from model_server import ModelServer
 
+from gradatim import records
 from gradatim.cli import app
 from gradatim.core import Continuation, Prefix
 from gradatim.errors import BackendError, ConfigError
@@ -98,16 +100,43 @@ def test_texts_that_were_cut_off_are_told(tokens: int, capsys: pytest.CaptureFix
         ("sample", "solutions.jsonl", "--out", "./solutions.jsonl"),
         ("reformat", "labels.jsonl", "labels.jsonl", "--to", "gradatim"),
         ("consensus", "solutions.jsonl", "labels.jsonl", "--out", "labels.jsonl"),
+        ("consensus", "solutions.jsonl", "labels.jsonl", "--out", "both.jsonl", "--disagreements", "labels.jsonl"),
+        ("consensus", "labels.jsonl", "other.jsonl", "--out", "both.jsonl", "--disagreements", "solutions.jsonl"),
+        ("verify", "problems.jsonl", "--verifier", "exact", "--out", "problems.jsonl"),
         ("score", "solutions.jsonl", "--out", "solutions.jsonl"),
     ],
     ids=lambda verb: verb[0],
 )
 def test_what_is_read_is_not_replaced(verb: tuple[str, ...]) -> None:
     """An output with an input's name would cost the input."""
+    records.write_problems("problems.jsonl", load("test", 2))
     before = {path: path.read_bytes() for path in Path().iterdir()}
     with pytest.raises(ConfigError, match="would replace what is read"):
         app(list(verb))
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_two_results_of_a_verb_are_two_files() -> None:
+    """One would replace the other."""
+    asked = ("consensus", "labels.jsonl", "more.jsonl", "--out", "both.jsonl", "--disagreements", "./both.jsonl")
+    with pytest.raises(ConfigError, match="two results"):
+        app(list(asked))
+
+
+@pytest.mark.parametrize(("verb", "file"), [(SAMPLE, "found.jsonl"), (LABEL, ""), (JUDGE, "found.critiques.jsonl")])
+def test_half_a_character_in_an_answer_costs_nothing(
+    verb: tuple[str, ...], file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server may cut a character in two; the text is kept with the sign for what can't be read, and counted."""
+    with ModelServer(ScriptedPolicy(lambda prefix, draw, seed: "so \ud83d\nAnswer: 7 \\boxed{-1}\n")) as server:
+        with pytest.raises(SystemExit) as end:
+            app([*verb, "--policy", server.url, "--out", "found.jsonl", "--json", "--quiet"])
+        asked = len(server.served)
+    assert end.value.code == 0
+    assert not ledger_path("found.jsonl").exists()
+    assert json.loads(capsys.readouterr().out)["endpoint"]["mended"] == asked > 0
+    if file:
+        assert "so \ufffd" in Path(file).read_text()
 
 
 def test_a_full_disk_is_told_and_costs_nothing_that_was_recorded(tmp_path: Path) -> None:

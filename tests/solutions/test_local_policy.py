@@ -208,9 +208,12 @@ def test_bad_settings_and_prompts() -> None:
         {"max_new_tokens": 0},
         {"batch_rows": 0},
         {"prompt_template": "no slot"},
+        {"prompt_template": r"{prompt}\n"},
+        {"prompt_template": r"{prompt}\nAnswer:"},
     ):
         with pytest.raises(ConfigError):
             settings(**change)
+    assert settings(prompt_template=r"{prompt} where x \neq 0" + "\n").prompt_template.endswith("0\n")
     model = make_model("llama")
     with pytest.raises(ConfigError, match="chat template"):
         LocalPolicy(model, tokenizer(), settings(prompt_template="chat"), name="x")

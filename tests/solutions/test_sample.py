@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gradatim.core import Continuation, Prefix, Problem, Verdict
+from gradatim.core import Continuation, Prefix, Problem, Verdict, Verifier
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.records import read_solutions
 from gradatim.solutions.ledger import ledger_path
 from gradatim.solutions.sample import SampleConfig, sample_stage
 from gradatim.solutions.scripted import ScriptedPolicy
-from gradatim.verify.answers import exact_verifier
+from gradatim.verify.answers import MathVerifier, choice_verifier, exact_verifier
 
 PROBLEMS = [
     Problem(id="sum", prompt="What is 3 + 4?", answer="7"),
@@ -78,7 +78,7 @@ def test_going_on_after_a_stop(batch: int, resumed: int, repeated: int, tmp_path
 
 
 def test_unfinished_work_is_never_mixed_with_other_work(tmp_path: Path) -> None:
-    """Another setting, policy or problem refuses to go on with the ledger, and names what differs."""
+    """Another setting, policy, problem or verifier refuses to go on with the ledger, and names what differs."""
     out = tmp_path / "solutions.jsonl"
 
     def stopped(prefix: Prefix, draw: int, seed: int) -> str:
@@ -86,8 +86,10 @@ def test_unfinished_work_is_never_mixed_with_other_work(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return "Answer: 7"
 
-    def sample(policy: ScriptedPolicy, problems: list[Problem], n: int, seed: int = 0) -> None:
-        sample_stage(SampleConfig(n=n, seed=seed, batch=2), policy, problems, exact_verifier, out, quiet=True)
+    def sample(
+        policy: ScriptedPolicy, problems: list[Problem], n: int, seed: int = 0, by: Verifier = exact_verifier
+    ) -> None:
+        sample_stage(SampleConfig(n=n, seed=seed, batch=2), policy, problems, by, out, quiet=True)
 
     policy = ScriptedPolicy(stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -97,9 +99,11 @@ def test_unfinished_work_is_never_mixed_with_other_work(tmp_path: Path) -> None:
         (policy, PROBLEMS, {"n": 2, "seed": 1}, "seed"),
         (ScriptedPolicy(stopped, name="another"), PROBLEMS, {"n": 2}, "policy"),
         (policy, PROBLEMS[:2], {"n": 2}, "problems"),
+        (policy, PROBLEMS, {"n": 2, "by": choice_verifier}, "verifier"),
+        (policy, PROBLEMS, {"n": 2, "by": MathVerifier()}, "verifier"),
     ):
         with pytest.raises(ConfigError, match=f"with {name} = "):
-            sample(other, problems, **config)
+            sample(other, problems, **config)  # type: ignore[arg-type]
 
 
 def test_failures_of_others_are_counted_and_can_be_filled(tmp_path: Path) -> None:
@@ -111,15 +115,18 @@ def test_failures_of_others_are_counted_and_can_be_filled(tmp_path: Path) -> Non
             raise BackendError(down[0])
         return "Answer: 7"
 
-    def failing(problem: Problem, text: str) -> Verdict:
-        raise BackendError("no verifier")
+    def shaky(problem: Problem, text: str) -> Verdict:
+        if down:
+            raise BackendError("no verifier")
+        return exact_verifier(problem, text)
 
     config, policy = SampleConfig(n=2, batch=2), ScriptedPolicy(script)
-    result = sample_stage(config, policy, PROBLEMS, failing, out, quiet=True)
+    result = sample_stage(config, policy, PROBLEMS, shaky, out, quiet=True)
     assert (result["solutions"], result["not_written"], result["check_failed"]) == (4, {"server down": 2}, 2)
-    assert {(row.verdict, row.answer) for row in read_solutions(out)} == {(Verdict.UNPARSED, "7"), (None, "7")}
+    assert result["verdicts"] == {"correct": 0, "incorrect": 0, "unparsed": 0, "none": 4}
+    assert {(row.verdict, row.answer) for row in read_solutions(out)} == {(None, "7")}
     down.clear()
-    result = sample_stage(config, policy, PROBLEMS, exact_verifier, out, quiet=True)
+    result = sample_stage(config, policy, PROBLEMS, shaky, out, quiet=True)
     assert (result["solutions"], result["not_written"], result["batches_resumed"]) == (6, {}, 2)
 
 

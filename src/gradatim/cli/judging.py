@@ -17,12 +17,12 @@ from gradatim.core import Solution
 from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
 from gradatim.judges.critics import CRITICS, settings_for
-from gradatim.judges.critiques import beside
+from gradatim.judges.critiques import beside, critiques_path
 from gradatim.judges.forecast import judge_forecast
 from gradatim.judges.stage import JudgeConfig, judge_stage
 from gradatim.labels.audit import AuditConfig, audit
 from gradatim.labels.consensus import ConsensusConfig, consensus_stage
-from gradatim.labels.datasets import load_labelled
+from gradatim.labels.datasets import load_labelled, solutions_beside
 from gradatim.solutions.opening import open_policy, served
 from gradatim.solutions.settings import EndpointSettings, PolicySettings
 from gradatim.view.audit import audit_report
@@ -63,7 +63,7 @@ def judge_command(
     quiet: bool,
 ) -> None:
     """Label the steps of solutions by a critic, which says where the first error is; abstentions are counted. Resumes."""
-    records.check_output(flags.out, [flags.solutions])
+    records.check_outputs([flags.out, critiques_path(flags.out)], [flags.solutions])
     drops: Counter[str] = Counter()
     solutions, whole = _solutions(flags, drops)
     settings = settings_for(CRITICS[config.critic], flags.policy, settings, endpoint)
@@ -122,12 +122,13 @@ class ConsensusFlags:
 def consensus_command(flags: ConsensusFlags, config: ConsensusConfig, *, as_json: bool, quiet: bool) -> None:
     """Keep the solutions on whose first error independent labellers agree; the others go to a file of their own."""
     config.needed(len(flags.labels))
-    records.check_output(flags.out, flags.labels)
+    apart = flags.disagreements or beside(flags.out, "disagreements")
+    read: list[str | Path] = [*flags.labels, *(file for name in flags.labels for file in solutions_beside(name))]
+    records.check_outputs([flags.out, apart], read)
     if repeated := [name for name, times in Counter(flags.labels).items() if times > 1]:
         raise ConfigError(f"{repeated[0]} is named twice; a labeller agrees with itself")
     drops: Counter[str] = Counter()
     labellers = {name: load_labelled(name, skip_bad=flags.skip_bad, drops=drops) for name in flags.labels}
-    apart = flags.disagreements or beside(flags.out, "disagreements")
     result = consensus_stage(config, labellers, flags.out, apart)
     result = runs.plain({**result, "dropped": {**dict(drops), **result["dropped"]}})
     kinds = ("coverage_erroneous", "coverage_correct")

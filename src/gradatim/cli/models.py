@@ -9,6 +9,7 @@ import typer
 
 from gradatim import records, runs
 from gradatim.cli.app import app, remark, show
+from gradatim.errors import ConfigError
 from gradatim.flags import command
 from gradatim.scale.scorers import open_scorers
 from gradatim.scale.settings import WorkerSettings
@@ -23,6 +24,9 @@ def score_command(
     """Score solutions: rows of {problem|prompt, steps|completions} from a file or standard input."""
     if config.out is not None:
         records.check_output(config.out, [config.data])
+    usual = ScoreConfig()
+    if opening.server is not None and (config.device, config.dtype) != (usual.device, usual.dtype):
+        raise ConfigError("--device and --dtype are for models that run here; a --server has been started with its own")
     asked: Any = {"reduction": config.reduction, "device": config.device, "dtype": config.dtype}
     with open_scorers(config.model, opening, workers, **asked) as scorer:
         result = score_stage(config, scorer, quiet=quiet)

@@ -79,13 +79,14 @@ def _verifier(flags: SearchFlags, problems: Sequence[Problem]) -> Verifier | Non
 def _prices(policy: Policy, scorer: Scorer) -> Prices | None:
     """What a token costs where both models run here; None where one does not say."""
     from gradatim.backbones import multiplied
+    from gradatim.models.cost import read_by
     from gradatim.score.engine import ModelScorer
     from gradatim.solutions.local import LocalPolicy
 
     if not isinstance(policy, LocalPolicy) or not isinstance(scorer, ModelScorer):
         return None
     layers, head = multiplied(policy.model)
-    return Prices(write=2 * (layers + head), read=2 * layers, score=2 * multiplied(scorer.model.module)[0])
+    return Prices(write=2 * (layers + head), read=2 * layers, score=2 * read_by(scorer.model))
 
 
 def _told(result: Mapping[str, Any], *, graded: bool) -> str:

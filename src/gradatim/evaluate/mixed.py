@@ -59,7 +59,7 @@ def evaluate_stage(
     ConfigError, before any work, if the report can't be written.
     """
     if config.report is not None:
-        check_output(Path(config.report) / "report.json")
+        check_output(Path(config.report) / "report.html")
     drops = Counter[str]()
     parts = read_parts(config, drops)
     work = _Work(config, parts, threshold_rows(config, drops), drops)
@@ -271,7 +271,8 @@ class _Work:
 
     def _wanted(self, path: str) -> bool:
         """Whether a file has scores for a suite that is no pool."""
-        asked = {key for part in self.parts for one in (*part.rows, *part.choices) for key in one.keys}
+        asked = {key for part in self.parts for row in part.rows for key in row.keys}
+        asked |= {key for part in self.parts for choice in part.choices for key in choice.keys}
         return any(key in asked for key, _ in read_scores(path, skip_bad=True))
 
     def _misaligned(self, part: Part, pool: Pool, path: str) -> None:

@@ -94,12 +94,13 @@ def agree(labels: Sequence[Labels], needed: int) -> Labels | None:
     """The labels that at least `needed` (more than half) of the labellers agree on; None where so many do not.
 
     A tally counts the agreeing labellers alone: each says yes to the steps before the first error, no to that step, and
-    nothing of those behind it. They label validity if one of them does.
+    nothing of those behind it. They label validity if one of these labellers does.
     """
     named = Counter(one.error for one in labels if one.error_known)
     error, count = named.most_common(1)[0] if named else (None, 0)
     if count < needed:
         return None
+    agreeing = [one for one in labels if one.error_known and one.error == error]
     steps = len(labels[0].tallies)
     reached = steps if error is None else error
     judged = [any(one.tallies[step].tried for one in labels) for step in range(steps)]
@@ -110,9 +111,9 @@ def agree(labels: Sequence[Labels], needed: int) -> Labels | None:
         tallies=(*yes, *no, *[Tally()] * (steps - reached - len(no))),
         error=error,
         error_known=True,
-        truth="validity" if any(one.truth == "validity" for one in labels) else "value",
+        truth="validity" if any(one.truth == "validity" for one in agreeing) else "value",
         source="consensus",
-        by=" & ".join(dict.fromkeys(one.by for one in labels if one.error_known and one.error == error)),
+        by=" & ".join(dict.fromkeys(one.by for one in agreeing)),
         rule=f"first error named by {count} of {len(labels)}, at least {needed}",
     )
 

@@ -75,6 +75,21 @@ def load_labelled(
     return found
 
 
+def solutions_beside(source: str) -> list[Path]:
+    """The solutions file that `load_labelled` reads too, where the source is labels of ours that hold no solutions."""
+    path = Path(source) / "labels.jsonl" if Path(source).is_dir() else Path(source)
+    if not path.is_file():
+        return []
+    kind = next(convert(rows_of(path, skip_bad=True), schema_of, skip_bad=True), None)
+    found = _solutions_file(path)
+    return [found] if found is not None and kind == "labels" else []
+
+
+def _solutions_file(labels: str | Path) -> Path | None:
+    names = [Path(labels).parent / f"solutions.jsonl{ending}" for ending in ("", ".zst", ".gz")]
+    return next((name for name in names if name.exists()), None)
+
+
 @dataclass(frozen=True, slots=True)
 class _How:
     """What `load_labelled` was asked for."""
@@ -113,11 +128,9 @@ def _once(read: Callable[[Row], Labelled]) -> Callable[[Row], Labelled]:
 
 def _beside(path: str, skip_bad: bool, drops: Counter[str] | None) -> Callable[[Row], Labelled]:
     """A reader of our labels rows that finds each one's solution in the solutions file in the same folder."""
-    folder = Path(path).parent
-    names = [folder / f"solutions.jsonl{ending}" for ending in ("", ".zst", ".gz")]
-    file = next((name for name in names if name.exists()), None)
+    file = _solutions_file(path)
     if file is None:
-        raise InputError(f"labels without {names[0].name} beside them", file=path, fix="put both in one folder")
+        raise InputError("labels without solutions.jsonl beside them", file=path, fix="put both in one folder")
     solutions = {solution.id: solution for solution in read_solutions(file, skip_bad=skip_bad, drops=drops)}
 
     def read(row: Row) -> Labelled:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradatim.errors import ConfigError
-from gradatim.labels.datasets import load_labelled
+from gradatim.labels.datasets import load_labelled, solutions_beside
 from gradatim.labels.given import Misfits
 from gradatim.labels.writing import FORMS, Form, Neutral, write_form
 from gradatim.records import JOINER, check_output
@@ -38,11 +38,15 @@ class ReformatConfig:
     def __post_init__(self) -> None:
         if self.to not in FORMS:
             raise ConfigError(f"to={self.to}: expected one of {', '.join(FORMS)}")
+        if "\\n" in self.joiner:
+            raise ConfigError(
+                f"joiner={self.joiner!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
+            )
 
 
 def reformat_stage(config: ReformatConfig) -> dict[str, Any]:
     """Read, write, and say what happened: `solutions` read, `rows` written, `read_drops` and `write_drops` by reason."""
-    check_output(config.out, [config.data])
+    check_output(config.out, [config.data, *solutions_beside(config.data)])
     read, written = Counter[str](), Counter[str]()
     items = load_labelled(
         config.data, skip_bad=config.skip_bad, misfits=config.misfits, drops=read, joiner=config.joiner

@@ -25,7 +25,7 @@ from gradatim.progress import Progress, progress
 from gradatim.records import write_labels
 from gradatim.solutions.gaps import check_any
 from gradatim.solutions.ledger import Ledger, ledger_path
-from gradatim.solutions.verifying import verify_all
+from gradatim.solutions.verifying import verifier_name, verify_all
 
 
 def label_stage(
@@ -45,7 +45,7 @@ def label_stage(
       whose batch could not be written (BackendError), leaves the denominator and is counted apart.
     - The last step of a finished solution has nothing to go on to: its tally is the solution's own verdict, 1 of 1 or
       0 of 1 (lost if unread). A solution that was cut off is not finished: its last prefix gets rollouts like any
-      other.
+      other. Of a solution without steps no first error is known.
     - A solution's own outcome is in no other tally: counted as a rollout of its prefixes it would bias their rates.
     - Where the evidence decides when to stop, the problem's other solutions by this policy count as rollouts of the
       prefixes that they share.
@@ -113,6 +113,7 @@ class Work:
         return {
             "stage": "label",
             "policy": self.policy.name,
+            "verifier": verifier_name(self.verifier),
             "solutions": state.hexdigest(),
             "seed": self.config.seed,
             "batch": self.config.batch,
@@ -188,12 +189,12 @@ class Work:
         return (self.config.nominal, self.config.nominal) if self.config.sequential else None
 
     def _labels(self, case: _Case, error: int | None, error_known: bool) -> Labels:
-        config = self.config
+        config, steps = self.config, len(case.solution.prefix.steps)
         return Labels(
             solution_id=case.solution.id,
-            tallies=tuple(case.tallies.get(k, Tally()) for k in range(1, len(case.solution.prefix.steps) + 1)),
+            tallies=tuple(case.tallies.get(k, Tally()) for k in range(1, steps + 1)),
             error=error,
-            error_known=error_known,
+            error_known=error_known and steps > 0,
             truth="value",
             source="rollouts",
             by=self.policy.name,

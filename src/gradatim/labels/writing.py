@@ -45,11 +45,13 @@ def write_form(
     """Write labelled solutions in a form; returns how many rows. What could not be written is counted in `drops`.
 
     Forms with a label for every step (trl, math-shepherd) cut a solution before its first step without one. Forms with
-    one first error (processbench, mr-ben, bigbench-mistake) need it known, and drop what is said of the steps behind it.
-    PRMBench needs every step labelled. The others keep ratings as they are, neutral ones too.
+    one first error (processbench, mr-ben, bigbench-mistake) need it known, and drop what is said of the steps behind it;
+    it is the labeller's own, and read off the marks only where a person's ratings may be neutral. PRMBench needs every
+    step labelled. The others keep ratings as they are, neutral ones too. A solution without steps, or with a step of
+    white space alone, is a row in our own form only.
     """
     counted = Counter[str]() if drops is None else drops
-    rows = _rows(items, form, neutral, counted)
+    rows = _rows(items if form == "gradatim" else _with_steps(items, counted), form, neutral, counted)
     return write_rows(path, rows)
 
 
@@ -73,6 +75,16 @@ def write_trl(path: str | Path, items: Iterable[Labelled], *, drops: Drops | Non
     that is the first one; both are counted in `drops`. InputError for a tally between none good and all good.
     """
     return write_form(path, items, "trl", drops=drops)
+
+
+def _with_steps(items: Iterable[Labelled], drops: Drops) -> Iterator[Labelled]:
+    """The solutions that a published form can hold; its readers take no empty list, and no step without text."""
+    for solution, labels in items:
+        steps = solution.prefix.steps
+        if steps and all(step.text.strip() for step in steps):
+            yield solution, labels
+        else:
+            drops["a step without text" if steps else "no steps"] += 1
 
 
 def _rows(items: Iterable[Labelled], form: Form, neutral: Neutral, drops: Drops) -> Rows:
@@ -150,12 +162,11 @@ def _prmbench_rows(items: Iterable[Labelled], neutral: Neutral, drops: Drops) ->
 def _error_rows(items: Iterable[Labelled], form: Form, neutral: Neutral, drops: Drops) -> Rows:
     seen = Counter[str]()
     for solution, labels in items:
-        marks = _marks(solution, labels, neutral)
-        error = marks.index(-1) if -1 in marks else None
-        if not (labels.error_known or None not in (marks if error is None else marks[:error])):
+        error, known, said = _first_error(solution, labels, neutral)
+        if not known:
             drops["the first error is not known"] += 1
             continue
-        if error is not None and any(mark is not None for mark in marks[error + 1 :]):
+        if error is not None and any(said[error + 1 :]):
             drops["labels behind the first error"] += 1
         if form == "mr-ben":
             yield mr_ben.row_of(solution, error)
@@ -166,6 +177,19 @@ def _error_rows(items: Iterable[Labelled], form: Form, neutral: Neutral, drops: 
             seen[solution.prefix.problem_id] += 1
             identity = solution.prefix.problem_id + (f"#{again}" if again else "")
             yield processbench.row_of(solution, error, identity)
+
+
+def _first_error(solution: Solution, labels: Labels, neutral: Neutral) -> tuple[int | None, bool, list[bool]]:
+    """The first error, whether it is known, and of which steps anything is said.
+
+    Without raw ratings it is what the labeller found: a step whose few rollouts all failed may come before it.
+    """
+    if labels.ratings is None:
+        return labels.error, labels.error_known, [tally.tried > 0 for tally in labels.tallies]
+    marks = _marks(solution, labels, neutral)
+    error = marks.index(-1) if -1 in marks else None
+    known = labels.error_known or None not in (marks if error is None else marks[:error])
+    return error, known, [mark is not None for mark in marks]
 
 
 # What a step is marked with

@@ -40,6 +40,7 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
 
     `dtype` ("bfloat16", "float16") halves the file: weights are rounded on disk, and computed with as before.
     """
+    number_format = None if dtype is None else _dtype(dtype)
     card, folder = _card(model), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / UNFINISHED).touch()
@@ -48,8 +49,8 @@ def save(model: RewardModel, folder: str | Path, *, dtype: str | None = None) ->
         old.unlink()
     module: Any = model.module
     weights = module.state_dict()
-    if dtype is not None:
-        weights = {name: value.to(_dtype(dtype)) for name, value in weights.items()}
+    if number_format is not None:
+        weights = {name: value.to(number_format) for name, value in weights.items()}
     with backbones.quietly(), writing(folder):
         module.save_pretrained(folder, state_dict=weights)
         model.encoder.tokenizer.save_pretrained(folder)

@@ -5,7 +5,8 @@ trl       what TRL's PRMTrainer writes; its configuration also says the separato
 vllm      `*ForSequenceClassification` with a head of one or two rows and no bias, which every vLLM with pooling
           models serves token by token. What a bias adds to the log-odds is on the card, for the client to add. A
           language model that judges by two tokens keeps those two rows of its head; its configuration says which
-          format it is in (`gradatim_format`), and `gradatim.load` takes the folder too.
+          format it is in (`gradatim_format`), and `gradatim.load` takes the folder too. A public format has no card:
+          what asks the server for its scores is not ours (`gradatim score --server` needs the card).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gradatim.errors import ConfigError
 from gradatim.models import checkpoint as checkpoints
 from gradatim.models import served
 from gradatim.models.encoding import StepEncoder
+from gradatim.models.formats import pqm, skywork_prm
 from gradatim.models.forward import body_of, head_of
 from gradatim.models.model import Readable, RewardModel
 from gradatim.models.served import Served
@@ -78,13 +80,20 @@ def _to_vllm(model: RewardModel, folder: Path, format: str | None, checkpoint: s
     own = isinstance(model.encoder, StepEncoder)
     if not own and format is None:
         raise ConfigError(f"{model.name} is written in a public format; say which with format= (--format)")
+    if format in (skywork_prm.NAME, pqm.NAME):
+        raise ConfigError(
+            f"{model.name} has a value head ({format}), which no form for vLLM holds; score it here (gradatim score --model)"
+        )
     module, offset = _without_bias(model)
     if not own and offset:
         raise ConfigError(f"the head of {model.name} has a bias, which its form for vLLM can't hold")
     _save(module, {} if own else {"gradatim_format": format}, model.encoder.tokenizer, folder)
     if own:
         served.write(Served.of(model, offset=offset, checkpoint=checkpoint), folder)
-    return f"vllm serve {folder} --runner pooling --convert classify"
+    use = f"vllm serve {folder} --runner pooling --convert classify"
+    return (
+        use if own else f"{use}  # {format}: for a client of your own, `gradatim score --server` takes no public format"
+    )
 
 
 def _without_bias(model: RewardModel) -> tuple[Any, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.errors import CheckpointError
+from gradatim.models.implicit import ImplicitModel
 from gradatim.models.model import Readable
 
 SAMPLE = 256
@@ -18,11 +19,26 @@ SAMPLE = 256
 def identity(folder: Path, model: Readable, options: Mapping[str, Any]) -> str:
     """16 hex digits of the model that was opened from a folder: a sample of each tensor, and how tokens are made and read.
 
-    `options` are those it was opened with. The number format and device it runs in do not enter, nor do its reduction and
+    `options` are those it was opened with; a reference enters by its weights, not by where it lies, and the file that
+    keeps what it said not at all. The number format and device it runs in do not enter, nor do its reduction and
     threshold. CheckpointError for weights that can't be read.
     """
-    said = sorted((name, str(value)) for name, value in options.items())
+    said = sorted((name, str(value)) for name, value in options.items() if name not in ("cache", "reference"))
+    if isinstance(model, ImplicitModel):
+        said.append(("reference", model.reference.identity))
     state = blake2b(json.dumps([model.encoder.digest, model.activation, said]).encode(), digest_size=8)
+    for path in sorted(folder.glob("*.safetensors")):
+        for part in _samples(path):
+            state.update(part)
+    return state.hexdigest()
+
+
+def of_weights(folder: Path, config: Mapping[str, Any]) -> str:
+    """32 hex digits of a language model that is not loaded: its configuration, and a sample of each tensor.
+
+    CheckpointError for weights that can't be read.
+    """
+    state = blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=16)
     for path in sorted(folder.glob("*.safetensors")):
         for part in _samples(path):
             state.update(part)

@@ -16,6 +16,7 @@ from gradatim import backbones
 from gradatim.core import Reduction
 from gradatim.errors import ConfigError
 from gradatim.models.activation import Activation
+from gradatim.models.context import context_of
 from gradatim.models.encoding import Encoder, EncoderSettings, Encoding, StepEncoder
 from gradatim.models.forward import body_of, forward_blocks, head_of
 from gradatim.trees import Block
@@ -152,7 +153,7 @@ class RewardModel:
 
         The head is drawn from N(0, 0.01 / hidden size): a new model starts close to 0.5 everywhere.
         """
-        encoder = StepEncoder(tokenizer, settings, max_length=_context(causal))
+        encoder = StepEncoder(tokenizer, settings, max_length=context_of(causal.config))
         module = _classifier(causal, kind, _pad_token(tokenizer, encoder), seed)
         return cls(
             module=module,
@@ -190,12 +191,6 @@ class RewardModel:
     def step_logits(self, encoding: Encoding, values: Sequence[float]) -> tuple[float, ...]:
         """The values themselves: every read is a step's logit."""
         return tuple(values)
-
-
-def _context(causal: nn.Module) -> int | None:
-    config: Any = causal.config
-    length = getattr(config, "max_position_embeddings", None)
-    return int(length) if length else None
 
 
 def _pad_token(tokenizer: Any, encoder: StepEncoder) -> int:

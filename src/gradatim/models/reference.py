@@ -23,14 +23,22 @@ from gradatim.trees import Block
 class Reference:
     """A language model that is loaded when it is first needed, and the file that remembers what it said.
 
-    A value in the file is found by a digest of the model's identity and of all tokens up to its own. So values of other
-    weights are never taken for these, and one file serves any number of models.
+    A value in the file is found by a digest of the model's identity, its number format and all tokens up to its own. So
+    values of other weights are never taken for these, and one file serves any number of models.
     """
 
-    def __init__(self, name: str, load: Callable[[], Any], *, identity: str, cache: Path | None = None) -> None:
-        """`load` gives the causal model; `identity` tells its weights and number format from all others."""
-        self.name, self._load, self._cache = name, load, cache
-        self._seed = blake2b(identity.encode(), digest_size=16).digest()
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], Any],
+        *,
+        identity: str,
+        dtype: str = "float32",
+        cache: Path | None = None,
+    ) -> None:
+        """`load` gives the causal model; `identity` tells its weights from all others, `dtype` what they are computed in."""
+        self.name, self.identity, self._load, self._cache = name, identity, load, cache
+        self._seed = blake2b(f"{identity} {dtype}".encode(), digest_size=16).digest()
         if cache is not None:
             self._on_file(lambda _: None)
 

@@ -110,7 +110,8 @@ def _card(path: Path) -> dict[str, Any]:
         card: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path.parent}: no {CARD} in it; expected a folder that `gradatim convert --to vllm` wrote"
+            f"{path.parent}: no {CARD} in it; expected a folder that `gradatim convert --to vllm` wrote of a model in our "
+            "own form or TRL's. A model in another public format can't be scored through a server: leave out --server"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: no JSON ({error}); convert the model again") from None

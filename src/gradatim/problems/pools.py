@@ -188,7 +188,7 @@ def _all_or_none(candidates: list[Candidate], skip_bad: bool, drops: Counter[str
     error = bare.row.error(
         "no verdict, where other solutions of the problem have one",
         expected="a verdict on every solution of a problem, or on none",
-        fix="verify the rest",
+        fix="verify the rest, or go on without them with --skip-bad",
     )
     if not skip_bad:
         raise error

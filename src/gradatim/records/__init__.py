@@ -40,7 +40,7 @@ from gradatim.records.evidence import (
     write_pairs,
     write_scores,
 )
-from gradatim.records.outputs import check_output
+from gradatim.records.outputs import check_output, check_outputs
 from gradatim.records.rows import (
     Row,
     convert,
@@ -64,6 +64,7 @@ __all__ = [
     "bare",
     "belongs",
     "check_output",
+    "check_outputs",
     "convert",
     "digest",
     "is_whole",

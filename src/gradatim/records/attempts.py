@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gradatim.core import Prefix, Problem, Solution, Step, Verdict
-from gradatim.records.rows import Row, convert, is_whole, once, read_rows, shown, write_rows
+from gradatim.records.rows import Row, convert, is_whole, once, place_of, read_rows, shown, write_rows
 from gradatim.records.schema import VERSION, is_own, read_once
 
 JOINER = "\n\n"
@@ -199,13 +199,13 @@ def _solution(row: Row, prefix: Prefix, joiner: str | None, draw: int) -> Soluti
 
 def same_prompt() -> Callable[[Row, Prefix], None]:
     """A check that one problem id always comes with one prompt."""
-    prompts: dict[str, tuple[str, int]] = {}
+    prompts: dict[str, tuple[str, tuple[str, int]]] = {}
 
     def check(row: Row, prefix: Prefix) -> None:
-        prompt, line = prompts.setdefault(prefix.problem_id, (prefix.prompt, row.line))
+        prompt, first = prompts.setdefault(prefix.problem_id, (prefix.prompt, (row.file, row.line)))
         if prompt != prefix.prompt:
             raise row.error(
-                f"problem {shown(prefix.problem_id)} with another prompt than in line {line}",
+                f"problem {shown(prefix.problem_id)} with another prompt than in {place_of(*first, seen_from=row)}",
                 expected="one prompt for each problem id",
                 fix="give different problems different ids",
             )

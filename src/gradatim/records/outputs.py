@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from gradatim.errors import ConfigError
 
+_STAGES = ("problems", "solutions", "labels")
+"""What the files of a run's folder are called that other stages read."""
+
 
 def check_output(out: str | Path, inputs: Iterable[str | Path] = ()) -> None:
-    """ConfigError if `out` can't be written as a file of rows, or if that would replace one of the `inputs` (files, or data
-    sets as FORM:PATH). Makes the folder."""
+    """ConfigError if `out` can't be written as a file of rows, or if that would replace one of the `inputs`: files, data
+    sets as FORM:PATH, a run's folder (which stands for its problems, solutions and labels) or FORM:FOLDER (for all its
+    files). Makes the folder."""
     target = Path(out)
     if not target.name or target.is_dir():
         raise ConfigError(f"output {str(out)!r} is no file; expected a name like results.jsonl")
-    if target.suffix == ".parquet":
+    name = target.name.removesuffix(".gz").removesuffix(".zst")
+    if name.endswith((".parquet", ".json")):
         raise ConfigError(f"output {out}: rows are written as JSON Lines; expected .jsonl, .jsonl.gz or .jsonl.zst")
-    for name in map(str, inputs):
-        if any(_same(target, path) for path in (name, name.partition(":")[2])):
-            raise ConfigError(f"output {out} would replace what is read from it; choose another name")
+    if any(_reads(str(source), target) for source in inputs):
+        raise ConfigError(f"output {out} would replace what is read from it; choose another name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=target.parent).close()
@@ -27,5 +31,24 @@ def check_output(out: str | Path, inputs: Iterable[str | Path] = ()) -> None:
         raise ConfigError(f"output {out}: can't write into {target.parent} ({error.strerror})") from None
 
 
-def _same(target: Path, path: str) -> bool:
-    return bool(path) and Path(path).exists() and target.exists() and target.samefile(path)
+def check_outputs(outs: Sequence[str | Path], inputs: Iterable[str | Path] = ()) -> None:
+    """`check_output` of each; ConfigError also if two of them are one file."""
+    read, places = list(inputs), [Path(out).resolve() for out in outs]
+    for out, place in zip(outs, places, strict=True):
+        check_output(out, read)
+        if places.count(place) > 1:
+            raise ConfigError(f"output {out} is named for two results; choose two names")
+
+
+def _reads(source: str, target: Path) -> bool:
+    """Whether the file `target` is, or is one of those of, `source`."""
+    if not target.exists():
+        return False
+    if _is_at(source, target) or _is_at(source.partition(":")[2], target):
+        return True
+    run = target.name.partition(".")[0] in _STAGES
+    return (run and _is_at(source, target.parent)) or _is_at(source.partition(":")[2], target.parent)
+
+
+def _is_at(path: str, target: Path) -> bool:
+    return bool(path) and Path(path).exists() and Path(path).samefile(target)

@@ -153,19 +153,24 @@ def reason(error: InputError) -> str:
 
 
 def once(what: str) -> Callable[[Row, str], None]:
-    """A check that the same key does not come twice; its error names the line where the key was first."""
-    lines: dict[str, int] = {}
+    """A check that the same key does not come twice; its error names the place where the key was first."""
+    places: dict[str, tuple[str, int]] = {}
 
     def check(row: Row, key: str) -> None:
-        first = lines.setdefault(key, row.line)
-        if first != row.line:
+        first = places.setdefault(key, (row.file, row.line))
+        if first != (row.file, row.line):
             raise row.error(
-                f"{what} {shown(key)} again (first in line {first})",
+                f"{what} {shown(key)} again (first in {place_of(*first, seen_from=row)})",
                 expected=f"each {what} once",
                 fix="drop one of the two rows",
             )
 
     return check
+
+
+def place_of(file: str, line: int, *, seen_from: Row) -> str:
+    """A line for a message about another row: "line 3", with its file where that is another one."""
+    return f"line {line}" if file == seen_from.file else f"{file}:{line}"
 
 
 # ---------------------------------------------------------------------------------------------------------- reading

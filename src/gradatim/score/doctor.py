@@ -61,6 +61,8 @@ def doctor_stage(
     `folder` is where the scorer was loaded from, `golden` a file to compare with; `record` is written with what the
     scorer says of the doctor's own solutions.
     """
+    if record is not None:
+        records.check_output(record, [] if golden is None else [golden])
     findings = examine(Patient(scorer, folder, () if golden is None else read_golden(golden)))
     if record is not None:
         records.write_rows(record, golden_rows(scorer.score(_recordable(scorer)), scorer.model.encoder.digest))

@@ -10,6 +10,9 @@ from gradatim.core import Reduction
 from gradatim.errors import ConfigError
 from gradatim.score.stage import CountingScorer
 
+_RESERVED = ("source", "format", "reduction", "device", "dtype")
+"""What `gradatim.load` takes beside a format's options."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
@@ -20,15 +23,23 @@ class Opening:
     option: tuple[str, ...] = ()
     """NAME=VALUE, an option of the format, as its documentation lists them."""
     server: str | None = None
-    """URL of a vLLM server that runs the model, a folder that `gradatim convert --to vllm` wrote; its card is read here."""
+    """URL of a vLLM server that runs the model, a folder with a card that `gradatim convert --to vllm` wrote (of a model in
+    our own form or TRL's)."""
     calibration: str | None = None
     """File of `gradatim calibrate --out`: its map makes probabilities of the scores, and each score says so."""
 
     def __post_init__(self) -> None:
         for one in self.option:
-            if "=" not in one:
+            if not one.partition("=")[0] or "=" not in one:
                 raise ConfigError(f"--option {one!r}; expected NAME=VALUE")
-
+        names = [one.partition("=")[0] for one in self.option]
+        for name in names:
+            if name in _RESERVED:
+                raise ConfigError(
+                    f"--option {name}=...: no option of a format; expected a flag --{name}, if there is one"
+                )
+            if names.count(name) > 1:
+                raise ConfigError(f"--option {name}=... is given {names.count(name)} times; expected each option once")
         if self.server is not None and (self.format is not None or self.option):
             raise ConfigError("--format and --option are for models that run here, not for those of a --server")
 

@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any, Literal
 
 from gradatim.errors import BackendError, ConfigError
@@ -37,6 +37,9 @@ START = "start it with: vllm serve FOLDER --runner pooling --convert classify"
 
 UNCACHED = "start it with --no-enable-prefix-caching: what is cached gets no rows"
 """What helps where an answer has too few rows."""
+
+ANSWER_BYTES = 2**28
+"""Most bytes of an answer that are read; a million tokens with two numbers each take a fifth of it."""
 
 _BUSY = {429, 502, 503, 504}
 _ROUNDING = 0.02
@@ -108,18 +111,31 @@ class Server:
                 time.sleep(0.2 * 2**attempt)
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
-                    return json.loads(answer.read())
+                    return json.loads(self._bounded(path, answer))
             except urllib.error.HTTPError as error:
                 with error:
-                    said = error.read()[:500].decode("utf-8", "replace")
-                failure: BackendError = Refused(f"{self.url}{path}: {error.code}: {said}")
+                    said = error.read(500).decode("utf-8", "replace")
                 if error.code not in _BUSY:
-                    raise failure from None
+                    raise Refused(f"{self.url}{path}: {error.code}: {said}") from None
+                failure = BackendError(
+                    f"{self.url}{path}: {error.code}: {said}; busy or down after {attempt + 1} requests, try again later"
+                )
             except (OSError, HTTPException) as error:
                 failure = BackendError(f"{self.url}{path}: no answer ({error}); is the server up? {START}")
             except ValueError as error:
                 raise BackendError(f"{self.url}{path}: answered no JSON ({error}); expected a vLLM server") from None
         raise failure
+
+    def _bounded(self, path: str, answer: HTTPResponse) -> bytes:
+        """The whole of an answer; an error for one that no reward model gives, and for one that broke off."""
+        found = answer.read(ANSWER_BYTES + 1)
+        if len(found) > ANSWER_BYTES:
+            raise BackendError(
+                f"{self.url}{path}: answered more than {ANSWER_BYTES:,} bytes, expected one or two numbers a token; {START}"
+            )
+        if answer.length:
+            raise IncompleteRead(found, answer.length)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

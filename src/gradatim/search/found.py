@@ -60,7 +60,7 @@ COUNTS = ("draws", "duplicates", "empty", "truncated", "refused", "turned_down",
 
 def found_in(tree: Tree, author: str, by: str, verifier: Verifier | None) -> Found:
     """What a tree holds when its search is over. With a verifier the solutions of a problem with a gold answer get
-    verdicts; one that was cut off is "unparsed"."""
+    verdicts; one that was cut off is "unparsed", one whose check failed has none."""
     solutions = [_solution(node, draw, author) for draw, node in enumerate(tree.finished)]
     if verifier is not None and tree.problem.answer is not None:
         solutions = _verified(solutions, tree.problem, verifier)
@@ -86,10 +86,7 @@ def _solution(node: Node, draw: int, author: str) -> Solution:
 def _verified(solutions: Sequence[Solution], problem: Problem, verifier: Verifier) -> list[Solution]:
     asked = [(problem, solution.prefix.text) for solution in solutions if solution.finish == "stop"]
     verdicts = iter(verify_all(verifier, asked))
-    return [
-        replace(one, verdict=(next(verdicts) if one.finish == "stop" else None) or Verdict.UNPARSED)
-        for one in solutions
-    ]
+    return [replace(one, verdict=next(verdicts) if one.finish == "stop" else Verdict.UNPARSED) for one in solutions]
 
 
 def found_row(found: Found) -> dict[str, Any]:

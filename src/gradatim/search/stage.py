@@ -115,11 +115,16 @@ def _recorded(
 
 def summary(config: SearchConfig, found: Sequence[Found], problems: Sequence[Problem]) -> dict[str, Any]:
     """What many searches found, in counts. `correct`, `incorrect` and `unparsed` are about the best solutions of the
-    problems with verdicts, `none` counts problems without a finished solution that has a score."""
+    problems with verdicts, `unverified` about those without gold and failed checks; `none` counts problems without a finished
+    solution that has a score."""
     bests = [one.best for one in found]
     verdicts = Counter(best.solution.verdict for best in bests if best is not None)
     return {
-        "best": {**{str(name): verdicts[name] for name in Verdict}, "none": bests.count(None)},
+        "best": {
+            **{str(name): verdicts[name] for name in Verdict},
+            "unverified": verdicts[None],
+            "none": bests.count(None),
+        },
         "asked": config.n * len(problems),
         "won": sum(one.won for one in found),
         "finished": sum(len(one.candidates) for one in found),

@@ -17,7 +17,7 @@ from gradatim.records import write_solutions
 from gradatim.solutions.gaps import check_any, fill
 from gradatim.solutions.ledger import Ledger, ledger_path
 from gradatim.solutions.spans import Span, write_batches
-from gradatim.solutions.verifying import verify_all
+from gradatim.solutions.verifying import verifier_name, verify_all
 from gradatim.steps import SPLITTERS
 from gradatim.verify.answers import read_answer
 
@@ -57,17 +57,17 @@ def sample_stage(
 
     Killed at any moment and called again with the same arguments, it goes on after the last finished batch; the ledger
     of work in flight lies beside `out` and is deleted at the end. A text that was cut off is counted as `truncated`,
-    and one without an answer as `unread`; both have the verdict "unparsed", since neither was found to be wrong. So
-    has a text whose check failed (it timed out), counted as `check_failed`. Problems without a gold answer get no
-    verdict. A draw that the policy could not have (finish "failed"), or a batch of them (BackendError), is left out and
-    counted as `not_written` with the reason, and the ledger stays, so that another call fills the gap; BackendError if
-    there is nothing else.
+    and one without an answer as `unread`; both have the verdict "unparsed", since neither was found to be wrong. A text
+    whose check failed (it timed out) has no verdict, for that says nothing of the text, and is counted as `check_failed`.
+    Problems without a gold answer get no verdict either. A draw that the policy could not have (finish "failed"), or a
+    batch of them (BackendError), is left out and counted as `not_written` with the reason, and the ledger stays, so that
+    another call fills the gap; BackendError if there is nothing else.
     """
     started = time.perf_counter()
     _check_ids(problems)
     units = list(_units(config, problems))
     splitter = SPLITTERS[config.splitter]
-    with Ledger(ledger_path(out), _identity(config, policy, problems)) as ledger:
+    with Ledger(ledger_path(out), _identity(config, policy, problems, verifier)) as ledger:
         resumed = ledger.count()
         failures = _work(config, policy, problems, units, verifier, ledger, quiet)
         check_any(ledger.count(), failures)
@@ -120,11 +120,17 @@ def _check_ids(problems: Sequence[Problem]) -> None:
         raise InputError(f"{times} problems with the id {most!r}", expected="each id once", fix="rename or drop them")
 
 
-def _identity(config: SampleConfig, policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
+def _identity(config: SampleConfig, policy: Policy, problems: Sequence[Problem], verifier: Verifier) -> dict[str, Any]:
     state = blake2b(digest_size=8)
     for problem in problems:
         state.update(repr((problem.id, problem.prompt, problem.answer)).encode("utf-8", "surrogatepass"))
-    return {"stage": "sample", "policy": policy.name, "problems": state.hexdigest(), **asdict(config)}
+    return {
+        "stage": "sample",
+        "policy": policy.name,
+        "verifier": verifier_name(verifier),
+        "problems": state.hexdigest(),
+        **asdict(config),
+    }
 
 
 def _work(
@@ -190,7 +196,7 @@ def _read(made: _Made, verifier: Verifier) -> list[dict[str, Any]]:
         verdict = None if problem.answer is None else Verdict.UNPARSED if cut else next(verdicts)
         failed = problem.answer is not None and verdict is None
         answer = None if cut else read_answer(text.text)
-        rows.append({**row, "answer": answer, "verdict": Verdict.UNPARSED if failed else verdict, "failed": failed})
+        rows.append({**row, "answer": answer, "verdict": verdict, "failed": failed})
     return rows
 
 

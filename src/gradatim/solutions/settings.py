@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,6 +45,10 @@ class PolicySettings:
         if self.prompt_template not in ("auto", "chat") and self.prompt_template.count("{prompt}") != 1:
             raise ConfigError(
                 f"prompt_template={self.prompt_template!r}; expected 'auto', 'chat' or a text with one {{prompt}}"
+            )
+        if re.search(r"\\n(?![a-z])", self.prompt_template):  # \neq and its like are LaTeX
+            raise ConfigError(
+                f"prompt_template={self.prompt_template!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
             )
 
 

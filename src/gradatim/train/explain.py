@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from gradatim import backbones, runs
 from gradatim.errors import CheckpointError, ConfigError
+from gradatim.models.context import context_of
 from gradatim.models.encoding import EncoderSettings, StepEncoder
 from gradatim.models.forward import body_of
 from gradatim.train.config import TrainConfig
@@ -43,10 +44,9 @@ class Hollow:
                     module = AutoModelForCausalLM.from_config(shape)
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{config.backbone}: transformers can't read its configuration ({error})") from error
-        length = getattr(shape, "max_position_embeddings", None)
         tokenizer = backbones.load_tokenizer(config.backbone)
         settings = EncoderSettings(separator=config.separator)
-        return cls(module, StepEncoder(tokenizer, settings, max_length=int(length) if length else None))
+        return cls(module, StepEncoder(tokenizer, settings, max_length=context_of(shape)))
 
 
 def explain_stage(config: TrainConfig) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gradatim import backbones
 from gradatim.models.attention import tree_attention
+from gradatim.models.context import context_of
 from gradatim.models.encoding import EncoderSettings, StepEncoder
 from gradatim.models.formats.own_implicit import reference_to
 from gradatim.models.implicit import ImplicitModel, StepResponses
@@ -37,14 +38,11 @@ def fresh(config: TrainConfig, device: str) -> ImplicitModel:
     # What the loop takes for the head: the log-ratios' sums are the logits as they are.
     causal.score = nn.Identity()
     fingerprint = backbones.fingerprint(causal)
-    length = getattr(causal.config, "max_position_embeddings", None)
     return ImplicitModel(
         module=causal,
         reference=reference_to(config.backbone, fingerprint, device=device),
         encoder=StepResponses(
-            StepEncoder(
-                tokenizer, EncoderSettings(separator=config.separator), max_length=int(length) if length else None
-            )
+            StepEncoder(tokenizer, EncoderSettings(separator=config.separator), max_length=context_of(causal.config))
         ),
         name=config.name or f"{config.objective} on {config.backbone}",
         beta=config.beta,

@@ -11,7 +11,7 @@ from typing import Any
 from gradatim.core import Problem, Verdict, Verifier
 from gradatim.errors import ConfigError, InputError
 from gradatim.progress import progress
-from gradatim.records import write_rows
+from gradatim.records import check_output, write_rows
 from gradatim.verify.answers import Check, MathVerifier, VerifierName, choice_verifier, exact_verifier
 from gradatim.verify.reading import read_answer, state
 
@@ -60,9 +60,12 @@ def verify_stage(
     result can be written as JSON: rows `read` and `used` (read and not dropped); `accepted`, and `accepted_by` what
     ("math": math-verify agrees; "number", "text": it does not, but what was stated is the gold answer itself);
     `text_only`, the ids of the latter; `refused` rows with id, gold, what was read and the reason; `dropped` by reason;
-    `seconds`; the file `written`. accepted + refused = used.
+    `seconds`; the file `written`. accepted + refused = used. ConfigError, before any work, for an output that can't be
+    written or would replace the source.
     """
     started = time.perf_counter()
+    if config.out is not None:
+        check_output(config.out, [config.source])
     lost = dict(dropped or {})
     asked = [problem for problem in problems if (problem.answer or "").strip()]
     checks = dict(zip((problem.id for problem in asked), _checks(config, asked, quiet), strict=True))

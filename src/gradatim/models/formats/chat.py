@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import TemplateError
 
 from gradatim.core import Prefix
-from gradatim.errors import CheckpointError
+from gradatim.errors import CheckpointError, InputError
+from gradatim.models.encoding import named
 from gradatim.models.formats.contract import Facts
 from gradatim.models.formats.rendering import Assembler, Piece
 
@@ -23,6 +24,27 @@ _CHARACTERS = {(False, False): "", (True, False): "\n", (False, True): " ", (Tru
 
 _DATE = "26 Jul 2024"
 """What Llama 3.1's template says is today. Later ones ask the clock, and a score would change from day to day."""
+
+_CODES = {"A": "Friday", "a": "Fri", "B": "July", "b": "Jul", "-d": "26", "d": "26", "-m": "7", "m": "07"} | {
+    "Y": "2024", "y": "24", "j": "208", "H": "12", "I": "12", "p": "PM", "M": "00", "S": "00",
+}  # fmt: skip
+_NO_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('%{code}', '{said}')" for code, said in _CODES.items())
+    + " }}{% endmacro %}\n"
+)
+"""Put in front of a template it takes the place of the function that asks the clock, and says noon of that day."""
+
+_THOUGHTS = {
+    "<think>": ("<think>{0}", "{0}<think>{0}"),
+    "</think>": (
+        "<think>{0}</think>{0}",
+        "{0}</think>{0}",
+        "<think>\n{0}\n</think>\n\n{0}",
+        "<think> {0} </think> {0}",
+    ),
+}
+"""Marks of reasoning, and contents that show whether a template takes an answer apart at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,18 @@ class Chat:
     """The template's own text before, between and after the contents: one more than there are contents."""
     trims: tuple[Trim, ...]
     """What the template does to each content."""
+    torn: tuple[frozenset[str], ...]
+    """Marks of reasoning at which the template takes each content apart: texts with them are refused, see `check`."""
+
+    def check(self, prefix: Prefix, *contents: str) -> None:
+        """InputError if the template would write one of the contents, in the order of the holes, otherwise than trimmed."""
+        for content, marks in zip(contents, self.torn, strict=False):
+            for mark in sorted(mark for mark in marks if mark in content):
+                raise InputError(
+                    f"{named(prefix)} holds {mark!r}, where the checkpoint's chat template leaves out or moves text",
+                    expected="a text that the template writes as it is",
+                    fix="score the answer without its reasoning, up to and with '</think>'",
+                )
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain data, for a digest."""
@@ -72,13 +106,22 @@ def chat_of(facts: Facts, roles: Sequence[tuple[str, str | None]]) -> Chat:
                     return cut
         raise _unfit(facts, "one that changes the contents of messages")
 
-    trims = []
+    def tears(hole: int, probe: str) -> bool:
+        given = [probe.format(marker) if number == hole else marker for number, marker in enumerate(markers)]
+        with suppress(CheckpointError):
+            return _parts(facts, roles, given, given) != plain
+        return True
+
+    trims, torn = [], []
     for hole, (_, content) in enumerate(roles):
         if content is None:
+            torn.append(
+                frozenset(mark for mark, probes in _THOUGHTS.items() if any(tears(hole, probe) for probe in probes))
+            )
             left = _CHARACTERS[cuts(hole, f"\n{markers[hole]}"), cuts(hole, f" {markers[hole]}")]
             right = _CHARACTERS[cuts(hole, f"{markers[hole]}\n"), cuts(hole, f"{markers[hole]} ")]
             trims.append(Trim(left, right))
-    return Chat(plain, tuple(trims))
+    return Chat(plain, tuple(trims), tuple(torn))
 
 
 def whole_answer(assembler: Assembler, chat: Chat) -> Callable[[Prefix], Sequence[Piece]]:
@@ -87,6 +130,7 @@ def whole_answer(assembler: Assembler, chat: Chat) -> Callable[[Prefix], Sequenc
     ask, answer = chat.trims
 
     def render(prefix: Prefix) -> Sequence[Piece]:
+        chat.check(prefix, prefix.prompt, prefix.text)
         return [*before, Piece(ask(prefix.prompt)), *between, Piece(answer(prefix.text.rstrip())), *after]
 
     return render
@@ -115,9 +159,14 @@ def _rendered(facts: Facts, messages: Sequence[Mapping[str, str]]) -> str:
     if not tokenizer.chat_template:
         raise _unfit(facts, "none")
     try:
+        template = tokenizer.get_chat_template()
         return str(
             tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=False, date_string=_DATE
+                list(messages),
+                chat_template=_NO_CLOCK + template if "strftime_now" in template else template,
+                tokenize=False,
+                add_generation_prompt=False,
+                date_string=_DATE,
             )
         )
     except (TemplateError, ValueError, TypeError) as error:

@@ -32,7 +32,6 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -49,6 +48,7 @@ from gradatim.models.formats.own_implicit import OWN, load_own
 from gradatim.models.formats.rendering import Assembled, Assembler, Piece
 from gradatim.models.formats.weights import context, load_body
 from gradatim.models.forward import tree_depth
+from gradatim.models.identity import of_weights
 from gradatim.models.implicit import ImplicitModel, Response
 from gradatim.models.logprobs import check_plain_head
 from gradatim.models.reference import Reference
@@ -60,7 +60,6 @@ CUT = "<|eot_id|>"
 """The end of a turn that the published script cuts from inner prefixes: Llama's."""
 Reading = Literal["published", "processbench", "clean"]
 _LABEL = re.compile(r"\s*Step \d+:")
-_EDGE = 2**16
 
 
 class ImplicitEncoder(Encoder):
@@ -109,6 +108,7 @@ class ImplicitEncoder(Encoder):
         return [*self._begin(prefix), *self._steps(prefix), *self._after]
 
     def _encoding(self, prefix: Prefix, whole: Assembled | InputError) -> Response:
+        self._chat.check(prefix, prefix.prompt, prefix.text)
         if isinstance(whole, InputError):
             raise InputError(f"{named(prefix)} holds {whole.found}", expected=whole.expected, fix=whole.fix)
         if self.max_length is not None and len(whole.ids) > self.max_length:
@@ -181,7 +181,8 @@ def _load(facts: Facts, asked: Asked) -> ImplicitModel:
     reference = Reference(
         other.name,
         partial(_reference, other, asked, tree_depth(policy)),
-        identity=_identity(other, asked.dtype),
+        identity=of_weights(other.folder, other.config),
+        dtype=asked.dtype,
         cache=Path(asked.options["cache"]).expanduser() if "cache" in asked.options else None,
     )
     chat = chat_of(facts, [("user", None), ("assistant", None)])
@@ -238,18 +239,6 @@ def _check_vocabularies(policy: Facts, reference: Facts) -> None:
             f"{reference.folder}: found another vocabulary ({len(other)} tokens differ, such as {other[0]!r}), expected "
             "that of the policy; take the model that the policy was trained from"
         )
-
-
-def _identity(facts: Facts, dtype: str) -> str:
-    """What tells one reference from another without loading it: configuration, and both ends of every weight file."""
-    state = blake2b(f"{dtype} {sorted(facts.config.items(), key=str)}".encode(), digest_size=16)
-    for name in sorted(set(facts.files.values())):
-        path = facts.folder / name
-        with path.open("rb") as file:
-            state.update(f"{name} {path.stat().st_size}".encode() + file.read(_EDGE))
-            file.seek(max(0, path.stat().st_size - _EDGE))
-            state.update(file.read())
-    return state.hexdigest()
 
 
 IMPLICIT = Format(

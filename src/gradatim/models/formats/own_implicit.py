@@ -45,7 +45,7 @@ def reference_to(
             )
         return model.to(backbones.DTYPES[dtype])
 
-    return Reference(backbone, load, identity=f"{fingerprint} {dtype}", cache=cache)
+    return Reference(backbone, load, identity=fingerprint, dtype=dtype, cache=cache)
 
 
 def save(model: ImplicitModel, folder: Path) -> Path:

@@ -93,6 +93,7 @@ def _renderer(assembler: Assembler, chat: Chat) -> Callable[[Prefix], Sequence[P
     ask, answer = chat.trims
 
     def render(prefix: Prefix) -> Sequence[Piece]:
+        chat.check(prefix, prefix.prompt, prefix.text)
         steps = list[Piece]()
         for number, step in enumerate(prefix.steps):
             text = step.text.rstrip()

@@ -156,7 +156,7 @@ class PieceEncoder(Encoder):
         max_length: int | None,
         padding: int | None = None,
     ) -> None:
-        """`settings` name the format and all that decides what `render` writes; they enter the digest.
+        """`settings` name the format and all that decides what `render` writes (or refuses: InputError); they enter the digest.
 
         Tokens `padding` at the end are dropped: stock sequence classifiers read the last token that is not padding.
         """
@@ -166,15 +166,21 @@ class PieceEncoder(Encoder):
 
     def try_encode(self, prefixes: Sequence[Prefix]) -> list[Encoding | InputError]:
         """As `encode_many`, with an error in the place of what is too long or no text."""
-        renderings = [self._render(prefix) for prefix in prefixes]
-        assembled = self._assembler.assemble_many(renderings)
+        renderings = [self._rendered(prefix) for prefix in prefixes]
+        assembled = self._assembler.assemble_many([() if isinstance(one, InputError) else one for one in renderings])
         results: list[Encoding | InputError] = []
         for prefix, pieces, found in zip(prefixes, renderings, assembled, strict=True):
             try:
-                results.append(self._encoding(prefix, pieces, found))
+                results.append(pieces if isinstance(pieces, InputError) else self._encoding(prefix, pieces, found))
             except InputError as error:
                 results.append(error)
         return results
+
+    def _rendered(self, prefix: Prefix) -> Sequence[Piece] | InputError:
+        try:
+            return self._render(prefix)
+        except InputError as error:
+            return error
 
     def _encoding(self, prefix: Prefix, pieces: Sequence[Piece], found: Assembled | InputError) -> Encoding:
         if isinstance(found, InputError):

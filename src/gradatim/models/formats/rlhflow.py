@@ -42,6 +42,7 @@ class Dialogue:
 
     def steps(self, prefix: Prefix) -> list[Piece]:
         """An exchange a step. Each is read at the end of the assistant's header, in front of the answer."""
+        self.chat.check(prefix, f"{prefix.prompt} {prefix.text}")
         before, header, between = self.chat.parts[:3]
         pieces = self.assembler.trusted(before) if prefix.steps else []
         for number, step in enumerate(prefix.steps):
@@ -54,6 +55,7 @@ class Dialogue:
 
     def question(self, prefix: Prefix) -> list[Piece]:
         """One turn with question and solution, up to where the answer is expected."""
+        self.chat.check(prefix, f"{prefix.prompt} {prefix.text}")
         before, header = self.chat.parts[:2]
         text = self.chat.trims[0](f"{prefix.prompt} {prefix.text.strip()}")
         return [*self.assembler.trusted(before), Piece(text), *self.assembler.trusted(header)]

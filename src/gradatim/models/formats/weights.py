@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from gradatim import backbones
 from gradatim.errors import CheckpointError, ConfigError
+from gradatim.models.context import context_of
 from gradatim.models.formats.contract import Asked, Facts
 from gradatim.models.forward import body_of
 
@@ -100,8 +101,8 @@ def check_causal(facts: Facts, module: nn.Module) -> None:
 
 def context(facts: Facts) -> int | None:
     """How many tokens the model can take, as its configuration says."""
-    length = facts.config.get("max_position_embeddings")
-    return int(length) if length else None
+    with backbones.quietly(), told(facts):
+        return context_of(AutoConfig.from_pretrained(facts.folder, local_files_only=True, trust_remote_code=False))
 
 
 @contextmanager

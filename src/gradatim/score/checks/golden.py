@@ -3,7 +3,9 @@
     {"problem": "...", "steps": ["...", "..."], "scores": [0.98, 0.12], "value": 0.12, "encoder": "d45d5bc34e024d35"}
 
 `scores` has one number (or null) a step, `value` is the solution's; one of the two is enough. `encoder`, the digest of
-how text became tokens, is optional. Rows can be written by hand from what a model's authors publish.
+how text became tokens, is optional. `joiner` is written behind every step but the last: a blank line where a row does not
+say, as in any row of bare steps, and nothing ("") in rows that we recorded, whose steps end as they did. Rows can be
+written by hand from what a model's authors publish.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim import records
-from gradatim.core import Prefix, Score
+from gradatim.core import Prefix, Score, Step
 from gradatim.errors import InputError
 from gradatim.records import Row
 
@@ -52,6 +54,7 @@ def golden_rows(scores: Iterable[Score], encoder: str) -> Iterable[dict[str, Any
         yield {
             "problem": score.prefix.prompt,
             "steps": records.steps_row(score.prefix.steps),
+            "joiner": "",
             "scores": list(score.steps) or None,
             "value": score.value,
             "encoder": encoder,
@@ -59,7 +62,7 @@ def golden_rows(scores: Iterable[Score], encoder: str) -> Iterable[dict[str, Any
 
 
 def _golden(row: Row) -> Golden:
-    prompt, steps = row.text("problem", "prompt"), records.steps_from(row, _steps_name(row))
+    prompt, steps = row.text("problem", "prompt"), _steps(row)
     scores: tuple[float, ...] = ()
     if row.name_of("scores"):
         scores = tuple(row.number(f"scores[{k}]", value) for k, value in enumerate(row.items("scores")))
@@ -72,5 +75,8 @@ def _golden(row: Row) -> Golden:
     return Golden(prefix, scores, value, row.optional_text("encoder"), f"{row.file}:{row.line}")
 
 
-def _steps_name(row: Row) -> str:
-    return row.name_of("steps", "completions") or "steps"
+def _steps(row: Row) -> tuple[Step, ...]:
+    given = records.steps_from(row, row.name_of("steps", "completions") or "steps")
+    joiner = row.optional_text("joiner")
+    texts = records.joined([step.text for step in given], records.JOINER if joiner is None else joiner)
+    return tuple(Step(text.text, step.kind) for text, step in zip(texts, given, strict=True))

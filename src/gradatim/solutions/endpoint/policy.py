@@ -159,7 +159,7 @@ class EndpointPolicy:
 
     def report(self) -> dict[str, Any]:
         """What happened so far, in counts, and `notes`: what in them casts doubt on the texts."""
-        names = ("requests", "retries", "failed", "uncounted", "surplus_choices", "repeated_answers")
+        names = ("requests", "retries", "failed", "uncounted", "surplus_choices", "repeated_answers", "mended")
         doubts = ("began_again", "doubled_space", "several_draws", "all_alike")
         counts = {name: self._counts[name] for name in (*names, *doubts)}
         return {**counts, "notes": _notes(self._counts)}
@@ -272,6 +272,7 @@ class EndpointPolicy:
             text, finish, at_end = answered, "stop", False  # the rest was written all the same, and is counted
         self._counts["uncounted"] += tokens is None
         self._counts["surplus_choices"] += outcome.surplus
+        self._counts["mended"] += outcome.mended
         if self.endpoint.api == "chat":  # plain text has no turns that could go wrong
             self._counts["began_again"] += bool(prefix.text.strip()) and text.startswith(prefix.text)
             self._counts["doubled_space"] += prefix.text[-1:].isspace() and text[:1].isspace()

@@ -46,13 +46,15 @@ class Reply:
     """The stop string that ended the text (which is not in it), where the server says so."""
     says_where: bool = False
     """Whether the server says at all what ended a text."""
+    mended: bool = False
+    """Whether the text held half a surrogate pair, which is no character: U+FFFD stands in its place."""
 
 
 def read_reply(data: Any, api: Literal["chat", "completions"], limit: int) -> Reply:
     """The first choice of an answer of /chat/completions or /completions to a request with max_tokens `limit`.
 
     `TryAgain` for what is not such an answer, `Refused` for one that was stopped by the server or keeps a part of the
-    text apart.
+    text apart. Half a surrogate pair (a character that was cut) becomes U+FFFD, for no file can hold it.
     """
     if not isinstance(data, dict):
         raise TryAgain(f"an answer that is no JSON object but {type(data).__name__}")
@@ -62,6 +64,7 @@ def read_reply(data: Any, api: Literal["chat", "completions"], limit: int) -> Re
     text = _chat_text(choice.get("message")) if api == "chat" else choice.get("text")
     if not isinstance(text, str):
         raise TryAgain("a choice without a text")
+    sent, text = text, whole(text)
     finish = choice.get("finish_reason")
     if finish in (None, "abort", "error"):
         raise TryAgain(f"the server broke the text off (finish_reason {finish!r})")
@@ -72,7 +75,8 @@ def read_reply(data: Any, api: Literal["chat", "completions"], limit: int) -> Re
     tokens = None if surplus else _tokens(data.get("usage"), text, limit)
     ends = [choice[name] for name in _ENDS if name in choice]
     stopped_at = next((end for end in ends if isinstance(end, str)), None)
-    return Reply(text, "stop" if finish == "stop" else "length", tokens, surplus, mark, stopped_at, bool(ends))
+    ending: Literal["stop", "length"] = "stop" if finish == "stop" else "length"
+    return Reply(text, ending, tokens, surplus, mark, stopped_at, bool(ends), mended=text != sent)
 
 
 def _choice(choices: Any) -> tuple[dict[str, Any], int]:
@@ -97,7 +101,7 @@ def _chat_text(message: Any) -> Any:
     if message.get("tool_calls"):
         raise Refused("the model called a tool in place of writing")
     if message.get("refusal"):
-        raise Refused(f"the model refused: {message['refusal']}")
+        raise Refused(f"the model refused: {message_of(message['refusal'])}")
     return message.get("content")
 
 
@@ -109,6 +113,11 @@ def _tokens(usage: Any, text: str, limit: int) -> int | None:
     return count if bool(text) <= count <= limit + SLACK else None
 
 
+def whole(text: str) -> str:
+    """The text with U+FFFD in place of each half of a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def message_of(data: Any) -> str:
     """The words of an error answer in the usual shapes, on one line and of bounded length."""
     found = data
@@ -116,5 +125,5 @@ def message_of(data: Any) -> str:
         found = found.get("error", found)
     if isinstance(found, dict):
         found = found.get("message") or found.get("detail") or found
-    words = " ".join(str(found).split())
+    words = " ".join(whole(str(found)).split())
     return words if len(words) <= 300 else words[:299] + "…"

@@ -100,5 +100,8 @@ def _told(result: Mapping[str, Any], *, graded: bool) -> str:
     ]
     cost = result["account"]
     spent = ", ".join(f"{name} {cost[name]:,}" for name in cost if cost[name] is not None)
-    right = f"{result['best']['correct']} of {len(result['problems'])} correct" if graded else "no gold answers"
+    best = result["best"]
+    right = f"{best['correct']} of {len(result['problems'])} correct" if graded else "no gold answers"
+    if graded and best["unverified"]:
+        right += f", {best['unverified']} without a verdict (no gold answer, or the check failed)"
     return "\n".join([*lines, "", f"{result['search']}: {right}", f"tokens: {spent}"])

@@ -45,10 +45,11 @@ def card(config: TrainConfig, materials: Materials, data: Mapping[str, str], rep
         f"# A reward model by `gradatim train`\n\n{kind[config.kind]} {_meaning(config, materials)}\n",
         "## What it learnt from\n",
         *(f"- {line}" for line in _learnt(config, materials, rows, problems, tokens)),
+        *(f"- {_inline(note)}" for note in report["notes"]),
         "\n## What it can do\n",
         _reached(config, report),
         "\n## What it can't do, or nobody has measured\n",
-        *(f"- {line}" for line in _limits(config, report)),
+        *(f"- {line}" for line in _limits(config)),
         "\n## Use it\n",
         _code(shlex.join(["gradatim", "score", "solutions.jsonl", "--model", config.out])),
         "\n## Make it again\n",
@@ -112,7 +113,7 @@ def _reached(config: TrainConfig, report: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(config: TrainConfig, report: Mapping[str, Any]) -> Iterator[str]:
+def _limits(config: TrainConfig) -> Iterator[str]:
     yield (
         "Whether it finds first errors, chooses better than a majority, or beats rules that only count steps: measure it "
         "with `gradatim evaluate`, on data like yours."
@@ -124,7 +125,6 @@ def _limits(config: TrainConfig, report: Mapping[str, Any]) -> Iterator[str]:
     if config.max_length is not None:
         yield f"It never saw a solution of more than {config.max_length} tokens."
     yield "Optimising against it (best of very many, reinforcement learning) finds what it is wrong about."
-    yield from map(_inline, report["notes"])
 
 
 def _inline(text: str) -> str:

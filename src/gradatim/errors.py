@@ -45,6 +45,11 @@ class ConfigError(GradatimError):
     """Settings that contradict each other or lie outside their range."""
 
 
+def escaped_line_end(name: str, text: str) -> ConfigError:
+    """The error for a setting that spells a line end with a backslash and an n: a slip in a shell."""
+    return ConfigError(f"{name}={text!r} holds a backslash and an n, not a line end; in a shell write $'\\n'")
+
+
 class CheckpointError(GradatimError):
     """A model folder that is not what it says, or does not fit this run."""
 

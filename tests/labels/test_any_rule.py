@@ -80,4 +80,5 @@ def test_what_is_asked_is_refused_or_labelled(
             assert seen[error] == found[-1]
         elif error is not None:
             assert seen[error] is None
-        assert step_evidence(solution, row, TargetConfig()) is not None
+        for evidence, tally in zip(step_evidence(solution, row, TargetConfig()), row.tallies, strict=True):
+            assert evidence in (None, (tally.good, tally.tried - tally.good))

@@ -108,6 +108,11 @@ def left_out(drops: Mapping[str, int]) -> list[str]:
     return [f"left out: {reason} ({count})" for reason, count in drops.items()]
 
 
+def asides(result: Mapping[str, Any]) -> list[str]:
+    """The notes of a result and what was dropped, a line each."""
+    return [*(f"note: {note}" for note in result.get("notes", ())), *left_out(result.get("drops", {}))]
+
+
 def refuse_unused(opening: Opening) -> None:
     """ConfigError if settings that open a reward model were given where recorded scores are read."""
     if opening != Opening():

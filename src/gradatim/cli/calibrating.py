@@ -7,7 +7,7 @@ from typing import Any
 
 from gradatim import runs
 from gradatim.choose.abstain import AbstainConfig, abstain_stage
-from gradatim.cli.app import aligned, app, left_out, refuse_unused, show
+from gradatim.cli.app import aligned, app, asides, refuse_unused, show
 from gradatim.evaluate.calibrating import CalibrateConfig, calibrate_stage
 from gradatim.evaluate.first_error_sets import ConformalConfig, conformal_stage
 from gradatim.flags import command
@@ -54,18 +54,14 @@ def _calibration(result: Mapping[str, Any]) -> str:
     for title, groups in (("by step", result["by_step"]), ("by author", result["by_source"])):
         if len(groups) > 1:
             tables.append(aligned(title, groups))
-    return "\n\n".join([*tables, *_notes(result)])
-
-
-def _notes(result: Mapping[str, Any]) -> list[str]:
-    return [*(f"note: {note}" for note in result.get("notes", ())), *left_out(result.get("drops", {}))]
+    return "\n\n".join([*tables, *asides(result)])
 
 
 def _sets(result: Mapping[str, Any]) -> str:
     if "sets" in result:
         lines = [f"{one['id']}: {_places(one)}" for one in result["sets"]]
         promise = f"true in at least {1 - result['miss']:.0%}: {result['target']}"
-        return "\n".join([*lines, promise, *_notes(result)])
+        return "\n".join([*lines, promise, *asides(result)])
     names = {"coverage": "coverage", "coverage_error": "with an error", "coverage_none": "without"}
     rows = [{"solutions": told, **_over(result[name])} for name, told in names.items()]
     sizes = [
@@ -73,7 +69,7 @@ def _sets(result: Mapping[str, Any]) -> str:
     ]
     head = f"{result['scorer']}: {result['target']}\n{result['solutions']} solutions of {result['problems']} problems"
     title = f"{head}; promised coverage {result['nominal']:.3f}, over {result['resplits']} resplits"
-    return "\n\n".join([aligned(title, rows), aligned("", sizes).strip(), *_notes(result)])
+    return "\n\n".join([aligned(title, rows), aligned("", sizes).strip(), *asides(result)])
 
 
 def _places(one: Mapping[str, Any]) -> str:
@@ -91,7 +87,7 @@ def _abstention(result: Mapping[str, Any]) -> str:
             f"{one['problem_id']}: {one['answer'] if one['answered'] else 'no answer: not sure enough'}"
             for one in result["choices"]
         ]
-        return "\n".join([*lines, *_notes(result)])
+        return "\n".join([*lines, *asides(result)])
     names = {"answered": "answered", "wrong_of_all": "wrong of all", "wrong_of_answered": "wrong of answered"}
     rows = [{"share": told, **_over(result[name])} for name, told in names.items()]
     when = (
@@ -103,4 +99,4 @@ def _abstention(result: Mapping[str, Any]) -> str:
         f"risk {result['risk']:g}, {result['promise']}, over {result['resplits']} resplits"
     )
     broken = f"more wrong of the answered than the risk in {result['broken']:.0%} of them"
-    return "\n".join([aligned(title, rows), broken, *_notes(result)])
+    return "\n".join([aligned(title, rows), broken, *asides(result)])

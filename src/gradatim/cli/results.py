@@ -9,7 +9,7 @@ from typing import Any
 
 from gradatim import records
 from gradatim.choose import ChooseConfig, choose_stage, table
-from gradatim.cli.app import aligned, app, show
+from gradatim.cli.app import aligned, app, asides, show
 from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
 from gradatim.problems.sources import load_problems
@@ -30,16 +30,10 @@ def _choices(result: dict[str, Any]) -> str:
     shown = table(result)
     if not shown:  # no verdicts, or no n that every problem has candidates for: a note says which
         choices = [f"{c['problem_id']}: candidate {c['candidate']}, answer {c['answer']}" for c in result["choices"]]
-        return "\n".join([*choices, *_told(result), *_asides(result)])
+        return "\n".join([*choices, *_told(result), *asides(result)])
     head, *lines = shown
     asked = [dict(zip(head, line, strict=True)) for line in lines]
-    return "\n".join([aligned(f"{result['problems']} problems", asked), "", *_told(result), *_asides(result)])
-
-
-def _asides(result: Mapping[str, Any]) -> list[str]:
-    """Notes, and what --skip-bad left out."""
-    left_out = [f"left out: {reason} ({count})" for reason, count in result["drops"].items()]
-    return [*(f"note: {note}" for note in result.get("notes", ())), *left_out]
+    return "\n".join([aligned(f"{result['problems']} problems", asked), "", *_told(result), *asides(result)])
 
 
 def _told(result: Mapping[str, Any]) -> list[str]:
@@ -120,11 +114,11 @@ def combine_command(config: CombineConfig, *, as_json: bool, quiet: bool) -> Non
         for one in result["combined"]
     ]
     written = f"{result['scores']} scores written to {result['out']}"
-    show(result, as_json, "\n".join([*lines, written, *_asides(result)]))
+    show(result, as_json, "\n".join([*lines, written, *asides(result)]))
 
 
 @command(app, "explain", ExplainConfig, arguments=("data",))
 def explain_command(config: ExplainConfig, *, as_json: bool, quiet: bool) -> None:
     """Rank scored solutions; show the weakest step and the first error of each, and how far to trust the scorer."""
     result = explain_stage(config)
-    show(result, as_json, "\n".join([told(result, config.top), *_asides(result)]))
+    show(result, as_json, "\n".join([told(result, config.top), *asides(result)]))

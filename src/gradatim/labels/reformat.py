@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from gradatim.errors import ConfigError
+from gradatim.errors import ConfigError, escaped_line_end
 from gradatim.labels.datasets import load_labelled, solutions_beside
 from gradatim.labels.given import Misfits
 from gradatim.labels.writing import FORMS, Form, Neutral, write_form
@@ -39,9 +39,7 @@ class ReformatConfig:
         if self.to not in FORMS:
             raise ConfigError(f"to={self.to}: expected one of {', '.join(FORMS)}")
         if "\\n" in self.joiner:
-            raise ConfigError(
-                f"joiner={self.joiner!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
-            )
+            raise escaped_line_end("joiner", self.joiner)
 
 
 def reformat_stage(config: ReformatConfig) -> dict[str, Any]:

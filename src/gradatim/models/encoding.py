@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any
 
 from gradatim.core import Prefix
-from gradatim.errors import ConfigError, InputError
+from gradatim.errors import ConfigError, InputError, escaped_line_end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +43,7 @@ def line_ends(separator: str) -> str:
     `EncoderSettings` takes one that does, for there are models that were trained so.
     """
     if "\\n" in separator:
-        raise ConfigError(
-            f"separator={separator!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
-        )
+        raise escaped_line_end("separator", separator)
     return separator
 
 

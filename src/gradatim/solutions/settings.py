@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gradatim.errors import ConfigError
+from gradatim.errors import ConfigError, escaped_line_end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,7 @@ class PolicySettings:
                 f"prompt_template={self.prompt_template!r}; expected 'auto', 'chat' or a text with one {{prompt}}"
             )
         if re.search(r"\\n(?![a-z])", self.prompt_template):  # \neq and its like are LaTeX
-            raise ConfigError(
-                f"prompt_template={self.prompt_template!r} holds a backslash and an n, not a line end; in a shell write $'\\n'"
-            )
+            raise escaped_line_end("prompt_template", self.prompt_template)
 
 
 PLAIN_SAMPLING = '{"top_k": -1, "min_p": 0, "repetition_penalty": 1}'

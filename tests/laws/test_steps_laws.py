@@ -149,10 +149,10 @@ def test_a_pattern_that_is_none() -> None:
 def test_a_hundred_thousand_characters(name: str, piece: str) -> None:
     """A step of 100,000 characters takes well under a second, and loses nothing."""
     text = piece * (100_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     steps = SPLITTERS[name](text)
 
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert "".join(step.text for step in steps) == text
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -192,17 +193,13 @@ def test_a_server_that_comes_back_is_used() -> None:
         asked, port = policy(server, tries=10, backoff=0.1), server.port
         clean = asked.write(PREFIXES, draws=range(2))
 
-    async def later() -> None:
-        await asyncio.sleep(0.3)
+    with ThreadPoolExecutor(1) as threads:
+        written = threads.submit(asked.write, PREFIXES, draws=range(2))
+        while asked.report()["retries"] == 0:
+            assert not written.done()
+            time.sleep(0.01)
         with ModelServer(SCRIPTED, port=port):
-            await asyncio.sleep(1.5)
-
-    async def both() -> list[list[Continuation]]:
-        written, _ = await asyncio.gather(asyncio.to_thread(asked.write, PREFIXES, draws=range(2)), later())
-        return written
-
-    assert asyncio.run(both()) == clean
-    assert asked.report()["retries"] > 0
+            assert written.result() == clean
 
 
 def test_retry_after_is_kept_by_all_requests() -> None:
@@ -211,13 +208,16 @@ def test_retry_after_is_kept_by_all_requests() -> None:
 
     def faults(asked_before: int, body: dict[str, Any]) -> Fault | None:
         times.append(time.monotonic())
-        return "429 later" if len(times) == 1 else None
+        if len(times) == 1:
+            return "429 later"
+        time.sleep(0.1)  # whoever does not wait asks nine times more before the second is over
+        return None
 
     with ModelServer(SCRIPTED, faults) as server:
         rows = policy(server, concurrency=2).write(PREFIXES, draws=range(4))
     assert {text.finish for row in rows for text in row} == {"stop"}
     early = [moment for moment in times if moment - times[0] < 0.9]
-    assert len(early) <= 3, "the other worker's request that was under way, and no more"
+    assert len(early) <= 5, "the other worker's request that was under way, and what a busy machine lets through"
 
 
 def test_a_wait_that_is_too_long_fails_without_asking_again() -> None:

@@ -135,17 +135,24 @@ def test_the_verb_killed_in_the_middle_of_requests_ends_with_the_same_files(
         assert end.value.code == 0
         return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
 
-    with ModelServer(ScriptedPolicy(critic), delay=0.02) as server:
+    held = False
+
+    def faults(times: int, body: dict[str, Any]) -> Fault | None:
+        return "slow" if held and len(server.log) > 6 else None
+
+    with ModelServer(ScriptedPolicy(critic), faults) as server:
         finished("whole.jsonl")
         once = {body["seed"] for body in server.log}
         assert len(once) == len(server.log) == 24
         server.log.clear()
+        held = True
         run = subprocess.Popen([sys.executable, "-m", "gradatim", *judging("labels.jsonl")])
         while len(server.log) <= 6:  # one batch is done, and the next under way
             assert run.poll() is None
             time.sleep(0.002)
         os.kill(run.pid, signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
+        held = False
         assert finished("labels.jsonl")["batches_resumed"] >= 1
     seeds = [body["seed"] for body in server.log]
     assert set(seeds) == once

@@ -57,7 +57,7 @@ def opened(path: Path | None) -> Iterator[Store]:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path or "", timeout=60, isolation_level=None)) as file:
-            file.execute("PRAGMA journal_mode=WAL")
+            # No write-ahead log: SQLite waits for no one when it turns to it, so that of two openers one would fail.
             file.execute(
                 "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID"
             )

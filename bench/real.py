@@ -7,14 +7,14 @@
     python bench/real.py train --out runs/real --arm trl
     python bench/real.py measure --out runs/real
 
-`prepare` holds problems out (real_data.py). `train` trains one arm on one thread, from the same language model as the others
-(each draws a small head of its own), and goes on where it was stopped; what is done is not done again. Two arms can run
-beside each other, each on a core of its own (`taskset -c 0 python ...`). Hours are those of the training loop, over all its
-starts. `measure` scores every model on ProcessBench's development rows and the rows held out, and compares them, with null
-baselines and intervals by problem.
+`prepare` holds problems out (real_data.py). `train` trains one arm on one thread, and goes on where it was stopped; what is
+done is not done again. "trees" and "trl" begin with the same language model, each with a small head of its own. Two arms
+can run beside each other, each on a core of its own (`taskset -c 0 python ...`). Hours are those of the training loop, over
+all its starts. `measure` scores every model on ProcessBench's development rows and the rows held out, and compares them,
+with null baselines and intervals by problem.
 
     trees           all solutions of all problems to train on, at any length, once
-    trees-prmbench  the same and PRMBench's solutions, of problems that are in PRMBench alone
+    trees-prmbench  the model of "trees", gone on with on PRMBench's solutions, once
     trl             solutions drawn from all problems, as its trainer shuffles them: as many as a pilot says it can learn
                     from in the time that "trees" took; cut at 1,024 tokens (its default), in batches of 8 in two parts,
                     as 8 of them at once take 10 GiB
@@ -104,11 +104,14 @@ def train(asked: argparse.Namespace) -> None:
 
 def trees(asked: argparse.Namespace) -> list[str]:
     """What trains on trees and leaves a model in a folder."""
-    sources = ["prm800k", "prmbench"] if asked.arm == "trees-prmbench" else ["prm800k"]
-    data = [word for name in sources for word in ("--data", f"prm800k:{asked.out / name}.jsonl")]
+    on = asked.arm == "trees-prmbench"
+    if on and not (asked.out / "training-trees.json").exists():
+        sys.exit(f"{asked.arm} goes on from the model of trees; train --arm trees first")
+    data = ["--data", f"prm800k:{asked.out / ('prmbench' if on else 'prm800k')}.jsonl"]
     few = ["--problems", str(asked.problems)] if asked.problems else []
     names = ["--out", str(asked.out / "models" / asked.arm), "--name", asked.arm]
-    own = ["--backbone", str(asked.out / "backbone"), "--lr", str(LR), "--seed", str(asked.seed), *few]
+    begun = asked.out / ("models/trees" if on else "backbone")
+    own = ["--backbone", str(begun), "--lr", str(LR), "--seed", str(asked.seed), *few]
     return [sys.executable, "-P", "-m", "gradatim", "train", *data, *names, *own, *TREES]
 
 

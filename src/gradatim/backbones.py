@@ -156,9 +156,21 @@ def _has(folder: Path, *patterns: str) -> bool:
 
 
 def load_policy_backbone(name: str, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
-    """The causal language model of a backbone and its tokenizer."""
+    """The causal language model of a backbone and its tokenizer; ConfigError for a model that does not write."""
     tokenizer = load_tokenizer(name)
-    return load_model(name, dtype=dtype, device=device), tokenizer
+    model = load_model(name, dtype=dtype, device=device)
+    check_writes(name, model.config)
+    return model, tokenizer
+
+
+def check_writes(name: str, config: Any) -> None:
+    """ConfigError where a model's configuration says that it classifies: transformers would leave its head out, and say
+    nothing."""
+    saved = next(iter(getattr(config, "architectures", None) or ()), "")
+    if saved.endswith("Classification"):
+        raise ConfigError(
+            f"{name}: a {saved} scores texts and writes none; expected a language model (name the one that it grew from)"
+        )
 
 
 def device_for(name: str) -> torch.device:

@@ -105,6 +105,12 @@ def load_encoder(folder: Path) -> StepEncoder:
     return _encoder(folder, _read(folder))
 
 
+def load_kind(folder: Path) -> Kind:
+    """What kind of reward model a folder holds, without loading a weight."""
+    kind: Kind = _read(folder)["kind"]
+    return kind
+
+
 def saved_weights(folder: Path) -> Mapping[str, str] | None:
     """Name of each file of weights -> its digest when the model was saved; None where the card does not say."""
     return _read(folder).get("weights")

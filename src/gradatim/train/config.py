@@ -100,7 +100,8 @@ class TrainConfig:
     source_weights: tuple[float, ...] = ()
     """A factor for each source in `data`; with balance "source" each source's share instead. Empty: all alike."""
     backbone: str = "lab"
-    """The language model to start from: a hub name, a folder, or a name that Gradatim knows ("smollm2", "lab")."""
+    """The language model to start from: a hub name, a folder, or a name that Gradatim knows ("smollm2", "lab"); or the
+    folder of a reward model that was trained here, of the same kind, to go on with it, head included."""
     separator: str = "\n"
     """Ends every step in front of the model; a step is read at its last token."""
     reduction: Reduction | None = None

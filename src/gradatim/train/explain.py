@@ -15,6 +15,7 @@ from gradatim.errors import CheckpointError, ConfigError
 from gradatim.models.context import context_of
 from gradatim.models.encoding import EncoderSettings, StepEncoder
 from gradatim.models.forward import body_of
+from gradatim.train import beginning
 from gradatim.train.config import TrainConfig
 from gradatim.train.goals import IMPLICIT, POINTWISE
 from gradatim.train.lessons import micro_batches
@@ -44,6 +45,9 @@ class Hollow:
                     module = AutoModelForCausalLM.from_config(shape)
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{config.backbone}: transformers can't read its configuration ({error})") from error
+        if (begun := beginning.folder_of(config)) is not None:
+            return cls(module, beginning.encoder_of(config, begun))
+        backbones.check_writes(config.backbone, shape)
         tokenizer = backbones.load_tokenizer(config.backbone)
         settings = EncoderSettings(separator=config.separator)
         return cls(module, StepEncoder(tokenizer, settings, max_length=context_of(shape)))

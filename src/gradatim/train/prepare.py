@@ -17,6 +17,7 @@ from gradatim import trees
 from gradatim.errors import InputError
 from gradatim.models.encoding import StepEncoder
 from gradatim.models.forward import tree_depth
+from gradatim.train import beginning
 from gradatim.train.config import TrainConfig
 from gradatim.train.goals import POINTWISE, Goal
 from gradatim.train.items import Item, items_of
@@ -103,6 +104,8 @@ def prepare(config: TrainConfig, materials: Materials, model: Trainable) -> Prep
     size = block_size(model.module, config.fit)
     grow: Grower = partial(trees.build, budget=size) if longest <= depth else trees.chains
     notes = [*materials.notes, *_one_sided(config, evidence)]
+    if beginning.folder_of(config) is not None:
+        notes.append(f"goes on from the reward model {config.backbone}, with its head")
     if longest > depth:
         notes.append(f"no trees: the attention of this backbone takes trees up to {depth} deep, not {longest}")
     else:

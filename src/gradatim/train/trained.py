@@ -6,11 +6,10 @@ from pathlib import Path
 
 from gradatim.errors import CheckpointError
 from gradatim.models import checkpoint, opening
-from gradatim.models.encoding import EncoderSettings
 from gradatim.models.formats import own_implicit
 from gradatim.models.implicit import ImplicitModel
 from gradatim.models.model import RewardModel
-from gradatim.train import implicit
+from gradatim.train import beginning, implicit
 from gradatim.train.config import TrainConfig
 from gradatim.train.goals import IMPLICIT
 
@@ -18,18 +17,10 @@ Trained = RewardModel | ImplicitModel
 
 
 def fresh(config: TrainConfig, device: str) -> Trained:
-    """A model to train, on the backbone."""
+    """A model to train: on the backbone, or the reward model that is the backbone."""
     if config.objective in IMPLICIT:
         return implicit.fresh(config, device)
-    return RewardModel.create(
-        config.backbone,
-        kind=config.kind,
-        name=config.name,
-        settings=EncoderSettings(separator=config.separator),
-        reduction=config.step_reduction,
-        seed=config.seed,
-        device=device,
-    )
+    return beginning.reward_model(config, device)
 
 
 def save(model: Trained, folder: Path) -> None:

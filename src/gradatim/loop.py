@@ -18,13 +18,12 @@ from gradatim.evaluate.lab_pool import Pool
 from gradatim.evaluate.loop_report import Ranking, loop_report
 from gradatim.labels.rollouts import label_stage
 from gradatim.labels.rules import LabelConfig
-from gradatim.problems import lab
 from gradatim.progress import progress
 from gradatim.score.engine import load
 from gradatim.solutions.ledger import ledger_path
 from gradatim.solutions.local.policy import LocalPolicy, load_policy
 from gradatim.solutions.sample import SampleConfig
-from gradatim.stages import POLICY, sample
+from gradatim.stages import POLICY, lab_problems, sample
 from gradatim.train.config import FitConfig, TrainConfig
 from gradatim.train.materials import from_labelled, from_solutions
 from gradatim.train.stage import train
@@ -81,10 +80,8 @@ def loop(config: LoopConfig, out: str | Path, *, force: bool = False, quiet: boo
     ConfigError if the folder holds a loop of another size (and not `force`).
     """
     run = runs.Run(out, force=force)
-    problems = lab.load("train", config.problems)
-    tests = lab.load("test", config.test_problems)
-    records.write_problems(run.path("problems.jsonl"), problems)
-    records.write_problems(run.path("pool-problems.jsonl"), tests)
+    problems = lab_problems(run, "problems", "train", config.problems)
+    tests = lab_problems(run, "pool-problems", "test", config.test_problems)
     policy = load_policy("lab", POLICY)
 
     asked = SampleConfig(n=config.solutions, seed=config.seed, splitter="line")
@@ -135,7 +132,7 @@ def training(config: LoopConfig, kind: Kind, seed: int) -> TrainConfig:
 
 def _train(run: runs.Run, config: LoopConfig, kind: Kind, seed: int, quiet: bool) -> None:
     folder = _folder(run, kind, seed)
-    asked = replace(training(config, kind, seed), out=str(folder))
+    asked = training(config, kind, seed)
     solutions_file, labels_file = run.path("solutions.jsonl"), run.path("labels.jsonl")
     used = [solutions_file, labels_file] if kind == "prm" else [solutions_file]
 
@@ -147,7 +144,8 @@ def _train(run: runs.Run, config: LoopConfig, kind: Kind, seed: int, quiet: bool
             labels = {row.solution_id: row for row in records.read_labels(labels_file)}
             materials = from_labelled([(s, labels[s.id]) for s in solutions if s.id in labels], asked.targets)
         data = {path.name: records.digest(path) for path in used}
-        return train(asked, materials, data=data, quiet=quiet)[1]
+        # The folder is no setting of the stage: it may be moved.
+        return train(replace(asked, out=str(folder)), materials, data=data, quiet=quiet)[1]
 
     run.stage(f"train-{kind}-{seed}", asked, work, inputs=used, outputs=[folder])
 
@@ -177,5 +175,4 @@ def _report(run: runs.Run, config: LoopConfig, tests: list[Problem]) -> dict[str
     report, headline, choices = loop_report(pool, rankings, runs.plain(config), manifest)
     records.write_rows(run.path("choices.jsonl"), choices)
     page = write_report(report, run.folder)
-    seconds = sum(stage.get("seconds", 0.0) for stage in manifest["stages"].values())
-    return {"report": str(page), "headline": headline, "seconds": seconds}
+    return {"report": str(page), "headline": headline, "seconds": run.seconds()}

@@ -46,6 +46,7 @@ class Run:
 
     def __init__(self, folder: str | Path, *, force: bool = False) -> None:
         self.folder, self.force = Path(folder), force
+        self._asked: set[str] = set()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -73,6 +74,11 @@ class Run:
             )
         return found
 
+    def seconds(self) -> float:
+        """Wall time of the stages that this object was asked for, over all sessions but those that were killed."""
+        stages = self.manifest()["stages"]
+        return round(sum(stages[name].get("seconds", 0.0) for name in self._asked if name in stages), 1)
+
     def stage(
         self,
         name: str,
@@ -88,12 +94,13 @@ class Run:
         `config` is the stage's frozen dataclass; `inputs` and `outputs` are the files and folders that the work reads
         and writes, `scratch` what it keeps for going on after a stop (a ledger). A stage that was started and not
         finished is called again with the same settings, and may go on from its scratch. Recorded beside the result:
-        settings, digests of inputs and outputs, versions, device, git revision, command, and wall time of the last session
-        of so many.
+        settings, digests of inputs and outputs, versions, device, git revision, command, how many sessions it took, and
+        their wall time, without those that were killed.
 
         ConfigError if the stage was started with other settings or inputs, or its outputs were changed since (`force`
         removes outputs and scratch and does it again), or if another process is at work in the folder.
         """
+        self._asked.add(name)
         with self._locked():
             asked = {"config": plain(config), "inputs": self._digests(inputs)}
             record = self.manifest()["stages"].get(name)
@@ -107,8 +114,14 @@ class Run:
                 _remove([*outputs, *scratch])
             elif record and record["state"] == "finished" and all(Path(path).exists() for path in outputs):
                 return dict(record["result"])
-            sessions = record.get("sessions", 0) + 1 if record and not difference else 1
-            begun = {"state": "started", **asked, "started": _now(), "sessions": sessions}
+            before = record if record and not difference else {}
+            begun = {
+                "state": "started",
+                **asked,
+                "started": _now(),
+                "sessions": before.get("sessions", 0) + 1,
+                "seconds": before.get("seconds", 0.0),
+            }
             self._record(name, begun)
             return self._do(name, begun, work, outputs)
 
@@ -116,14 +129,22 @@ class Run:
         self, name: str, begun: dict[str, Any], work: Callable[[], Mapping[str, Any]], outputs: Sequence[str | Path]
     ) -> dict[str, Any]:
         clock = time.perf_counter()
-        result: dict[str, Any] = plain(dict(work()))
+
+        def seconds() -> float:
+            return round(float(begun["seconds"]) + time.perf_counter() - clock, 3)
+
+        try:
+            result: dict[str, Any] = plain(dict(work()))
+        except BaseException:
+            self._record(name, {**begun, "seconds": seconds()})
+            raise
         record = {
             **begun,
             "state": "finished",
             "outputs": self._digests(outputs),
             "result": result,
-            "seconds": round(time.perf_counter() - clock, 3),
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "seconds": seconds(),
+            "command": invocation(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
             "environment": environment(),
         }
         self._record(name, record)
@@ -236,6 +257,13 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"a run's record can't hold a {type(value).__name__}: {value!r}")
+
+
+def invocation(otherwise: str) -> str:
+    """The command that this process was started with, as it can be typed again; `otherwise` where it is not Gradatim's."""
+    program = Path(sys.argv[0])
+    ours = program.stem == "gradatim" or (program.name == "__main__.py" and program.parent.name == "gradatim")
+    return shlex.join(["gradatim", *sys.argv[1:]]) if ours else otherwise
 
 
 def command_line(verb: str, *asked: Any, arguments: Sequence[str] = ()) -> str:

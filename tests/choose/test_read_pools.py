@@ -71,6 +71,35 @@ def test_plain_rows_are_grouped_by_prompt_and_their_answers_read(tmp_path: Path)
     assert "a" in pool.problems[0].candidates[0].keys
 
 
+def test_plain_rows_with_and_without_a_problem_id_are_of_one_problem(tmp_path: Path) -> None:
+    """Where the id is the one that a row without any has, none of the candidates replaces the others."""
+    own = records.prompt_id("what?")
+    rows: Rows = [
+        {"problem_id": own, "problem": "what?", "steps": ["3", "Answer: 3"]},
+        {"problem": "what?", "steps": ["4", "Answer: 4"]},
+        {"problem_id": own, "problem": "what?", "steps": ["3", "so", "Answer: 3"]},
+    ]
+
+    [problem] = read_pool(write(tmp_path / "pool.jsonl", rows)).problems
+
+    assert problem.id == own
+    assert [one.solution.answer for one in problem.candidates] == ["3", "4", "3"]
+
+
+def test_scores_of_plain_rows_find_them_in_the_pool(tmp_path: Path) -> None:
+    """One prompt under two problem ids: draws are counted by id, in the pool as where the file is scored."""
+    rows: Rows = [
+        {"problem_id": name, "problem": "what?", "steps": [f"step {k}", "Answer: 3"]} for k, name in enumerate("abab")
+    ]
+    file = write(tmp_path / "pool.jsonl", rows)
+
+    pool = read_pool(file)
+
+    keys = {one.solution.id for problem in pool.problems for one in problem.candidates}
+    assert keys == {solution.id for solution in records.read_solutions(file)}
+    assert len(keys) == 4
+
+
 def test_scores_find_their_candidates(tmp_path: Path) -> None:
     """Scores in any order and over several files end up at their candidate, one `PoolScores` a scorer."""
     pool = read_pool(write(tmp_path / "pool.jsonl", POOL))

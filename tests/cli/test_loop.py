@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,18 @@ def test_a_finished_loop_is_not_done_again(whole: tuple[Path, dict[str, Any]]) -
     assert {p: p.stat().st_mtime_ns for p in folder.glob("s*.jsonl")} == before
 
 
+def test_a_moved_loop_is_not_done_again(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """The folder's name is no setting of any stage."""
+    folder, result = whole
+    moved = Path(shutil.copytree(folder, tmp_path / "moved"))
+    stages = json.loads((moved / "manifest.json").read_text("utf-8"))["stages"]
+
+    again = run(moved)
+
+    assert again["headline"] == result["headline"]
+    assert json.loads((moved / "manifest.json").read_text("utf-8"))["stages"] == stages
+
+
 def test_other_settings_in_the_same_folder_are_refused(whole: tuple[Path, dict[str, Any]]) -> None:
     """A folder is not mixed: the message names what differs and what to do."""
     folder, _ = whole
@@ -66,6 +79,19 @@ def test_other_settings_in_the_same_folder_are_refused(whole: tuple[Path, dict[s
     assert done.returncode == 1
     assert "k was 8, now 3" in done.stderr
     assert "--force" in done.stderr
+
+
+def test_a_refused_loop_replaces_nothing(whole: tuple[Path, dict[str, Any]]) -> None:
+    """Another number of problems is refused before the old problems are written over."""
+    folder, _ = whole
+    before = (folder / "problems.jsonl").read_bytes()
+    asked = [*command(folder), "--problems", "3"]
+
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
+
+    assert done.returncode == 1
+    assert "problems was 4, now 3" in done.stderr
+    assert (folder / "problems.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize("sign", ["solutions.jsonl", "labels.jsonl", "model"])

@@ -82,6 +82,25 @@ def test_auroc_is_the_share_of_pairs_in_order():
     assert step_auroc(steps).value == pytest.approx(sum(pairs) / len(pairs))
 
 
+def test_models_are_compared_with_themselves_alone():
+    """Two that rank perfectly, on scales of their own, have an AUROC of 1; what is measured of several is the mean."""
+    rows = honest(30)
+
+    def scored(good: float, bad: float) -> list[Judged]:
+        return [
+            Judged(problem=x.problem, scores=tuple(bad if i == x.error else good for i in range(5)), error=x.error)
+            for x in rows
+        ]
+
+    low, high = scored(0.2, 0.1), scored(0.9, 0.8)
+    both = against_truth(low, high)
+
+    assert both.auroc.value == both.auroc.low == 1.0
+    alone = [calibration_error(steps_of(one)).value for one in (low, high)]
+    assert both.calibration_error.value == pytest.approx(sum(alone) / 2)
+    assert step_auroc(steps_of(low + high)).value < 1.0
+
+
 def test_the_interval_of_a_calibration_error_holds_the_estimate():
     """Also for an honest model, where plain resampling would put all resamples above it."""
     steps = steps_of(honest(40))

@@ -57,6 +57,25 @@ def test_labels_are_what_the_critic_said(tmp_path: Path) -> None:
     assert not ledger_path(out).exists()
 
 
+def test_a_text_that_several_solutions_share_is_paid_once(tmp_path: Path) -> None:
+    """Step by step, solutions with a common beginning ask the same of it: the tokens are those that were written."""
+    begun = (Step("one\n"), Step("two\n"))
+    solutions = [
+        Solution(prefix=Prefix("p", "what?", (*begun, Step(f"end {k}\n"))), author="a", draw=k) for k in range(4)
+    ]
+    written: list[int] = []
+
+    def critic(prefix: Prefix, draw: int, seed: int) -> str:
+        text = "It is right. \\boxed{Yes}"
+        written.append(len(text.split()))
+        return text
+
+    result = judged(tmp_path / "labels.jsonl", ScriptedPolicy(critic), solutions, critic="stepwise")
+
+    assert len(written) == 2 + 4
+    assert result["tokens"] == sum(written)
+
+
 def test_critiques_are_kept_with_their_words(tmp_path: Path) -> None:
     """A row for each draw: what was written, how it was read, by whom, from which seed."""
     solutions, out = lab_solutions(), tmp_path / "labels.jsonl"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gradatim.errors import ConfigError, InputError
-from gradatim.runs import Run, atomic_write, environment, fingerprint, plain
+from gradatim.runs import Run, atomic_write, environment, fingerprint, invocation, plain
 
 
 class Colour(StrEnum):
@@ -227,6 +227,46 @@ def test_failed_work_is_not_finished(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="was started differently: n was 4, now 5"):
         run.stage("make", Config(n=5), job, outputs=[job.out])
     assert run.stage("make", Config(), job, outputs=[job.out])["rows"] == 3
+
+
+def test_seconds_are_those_of_all_sessions_of_the_stages_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed and went on is counted whole; what somebody else did in the folder is not."""
+    now = [0.0]
+    monkeypatch.setattr("gradatim.runs.time.perf_counter", lambda: now[0])
+    run = Run(tmp_path)
+
+    def work(seconds: float, fails: bool = False) -> dict[str, object]:
+        now[0] += seconds
+        if fails:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("make", Config(), lambda: work(5.0, fails=True))
+    run.stage("make", Config(), lambda: work(2.0))
+    run.stage("other", Config(), lambda: work(100.0))
+
+    assert run.manifest()["stages"]["make"]["seconds"] == 7.0
+    assert run.seconds() == 107.0
+    again = Run(tmp_path)
+    again.stage("make", Config(), lambda: work(1.0))
+    assert again.seconds() == 7.0
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("/home/someone/bin/gradatim", "gradatim loop --out 'a b'"),
+        ("/lib/gradatim/__main__.py", "gradatim loop --out 'a b'"),
+        ("/lib/other/__main__.py", "otherwise"),
+    ],
+)
+def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch, program: str, said: str) -> None:
+    """However Gradatim was started; what was started by other programs is not made up."""
+    monkeypatch.setattr(sys, "argv", [program, "loop", "--out", "a b"])
+    assert invocation("otherwise") == said
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 99, "stages": {}}', '{"schema": 1, "stages": []}'])

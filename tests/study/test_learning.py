@@ -16,6 +16,7 @@ from gradatim.evaluate.first_error import f1
 from gradatim.problems import lab
 from gradatim.problems.lab.markov import MarkovPolicy
 from gradatim.progress import Progress
+from gradatim.study import pages
 from gradatim.study.contenders import picked
 from gradatim.study.learning import learning_study
 from gradatim.study.learning_report import report
@@ -117,6 +118,19 @@ def test_the_report_of_known_curves(grounds: Grounds, tmp_path: Path) -> None:
         assert [cell.value for cell in (*row[1:3], row[4])] == [1.0, 1.0, 1.0]  # type: ignore[union-attr]
         assert row[3] == "1.000 1.000"
     assert f1(1.0, 1.0) == 1.0
+
+
+def test_outcome_models_alone_have_a_report(grounds: Grounds, tmp_path: Path) -> None:
+    """Without tables and curves of first errors, which they do not have."""
+    blind = {**measured(Blind(), ORM, grounds, quiet=True), "tokens": {"processed": 20}}
+    config = LearningConfig(counts=(10, 20), seeds=1)
+
+    made = report(runs.Run(tmp_path), config, (ORM,), grounds, {(ORM.name, count, 0): blind for count in (10, 20)})
+    told = pages.leave(runs.Run(tmp_path), made)
+
+    assert all(table.rows for table in made.tables)
+    assert not any("First-error" in title for title in told["tables"])
+    assert Path(told["figure"]).exists()
 
 
 @pytest.mark.parametrize(

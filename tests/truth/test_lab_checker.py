@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradatim.core import Prefix, Solution, Step
+from gradatim.errors import InputError
 from gradatim.problems.lab import check, exact_labels, load
 from gradatim.problems.lab.checker import check_steps, first_error
 from gradatim.problems.lab.students import Student, state, write
@@ -184,6 +185,21 @@ def test_exact_labels_are_the_checkers_words_in_the_loops_type() -> None:
     assert labels.error == 0
     assert labels.error_known
     assert len(check(solution.prefix)) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ("given fep=3\ndax: loom - fep", "loom"),
+        ("given fep=3\ndax: dax - fep", "dax"),
+        ("dax: fep + fep\nfep: dax + dax", "dax"),
+        ("given fep=3", "dax"),
+    ],
+)
+def test_a_problem_without_a_value_is_none(lines: str, named: str) -> None:
+    """A name that is used and not defined, or defined by itself: said, instead of a traceback while checking."""
+    with pytest.raises(InputError, match=f"not a lab problem: '{named}' has no value"):
+        parse(f"Mod 23.\n{lines}\nWhat is dax?")
 
 
 def test_splits_share_no_graph() -> None:

@@ -52,7 +52,7 @@ class CompletersFlags:
     tier: Literal["a", "b"] = "a"
     """"a": policies in closed form. "b": the lab's language model, at several temperatures."""
     budget: Literal["tiny", "small", "full"] = "tiny"
-    """How much: a minute, ten minutes, an hour (tier a)."""
+    """How much: seconds, minutes, half an hour (tier a)."""
     out: str = "runs/study-completers"
     """The run's folder. The same command again goes on with what is not finished."""
     seed: int = 0

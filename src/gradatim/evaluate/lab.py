@@ -63,14 +63,19 @@ def judged(problem: str, score: Score | Sequence[float], truth: Sequence[bool]) 
     return Judged(problem=problem, scores=steps, error=error)
 
 
-def against_truth(solutions: Sequence[Judged], *, threshold: float = 0.5) -> Quality:
-    """First-error accuracies at `threshold`, ranking and calibration of the steps up to the first error."""
+def against_truth(*models: Sequence[Judged], threshold: float = 0.5) -> Quality:
+    """First-error accuracies at `threshold`, ranking and calibration of the steps up to the first error.
+
+    Of several models on the same solutions: accuracies over all their verdicts, ranking and calibration error the mean.
+    """
+    solutions = [one for judged in models for one in judged]
     steps = steps_of(solutions)
+    alone = [steps_of(judged) for judged in models]
     return Quality(
         first_error=measure(solutions, [predict(one.scores, threshold) for one in solutions]),
         threshold=threshold,
-        auroc=step_auroc(steps),
-        calibration_error=calibration_error(steps),
+        auroc=step_auroc(*alone),
+        calibration_error=calibration_error(*alone),
         bins=reliability_bins(steps),
         solutions=len(solutions),
         steps=len(steps.scores),

@@ -21,6 +21,7 @@ from gradatim.errors import InputError
 from gradatim.evaluate.first_error import Judged, predict
 from gradatim.evaluate.lab import Chosen, Quality, against_truth, judged, validity
 from gradatim.evaluate.lab_pool import JUDGED_DRAWS, Pool
+from gradatim.runs import invocation
 from gradatim.score.reduce import reduce
 from gradatim.stats import (
     best_of_curve,
@@ -89,7 +90,7 @@ def loop_report(
     report = Report(
         title="The loop in the lab",
         summary=_summary(curves, last),
-        command=_command(manifest),
+        command=invocation("gradatim loop"),
         facts=_facts(pool, config, manifest),
         tables=(headline, differences, _quality_table(quality), sound, _shape(pool, curves), _reductions(pool, prms)),
         curves=(_picture(curves, pool.ns),),
@@ -163,7 +164,7 @@ def _differences(curves: Mapping[str, Floats]) -> Table:
 
 
 def _quality(pool: Pool, prms: Sequence[Ranking]) -> Quality:
-    return against_truth([j for ranking in prms for j in _judged(pool, ranking)])
+    return against_truth(*(_judged(pool, ranking) for ranking in prms))
 
 
 def _judged(pool: Pool, ranking: Ranking) -> list[Judged]:
@@ -343,11 +344,6 @@ def _summary(curves: Mapping[str, Floats], n: int) -> str:
         f"Best of {n}: PRM {prm.value:.3f}, ORM {orm.value:.3f}, majority {majority.value:.3f}. "
         f"The PRM is {said} the ORM ({gain.value:+.3f}, 95 % interval {gain.low:+.3f} to {gain.high:+.3f})."
     )
-
-
-def _command(manifest: Mapping[str, Any]) -> str:
-    commands = [stage["command"] for stage in manifest["stages"].values() if "command" in stage]
-    return str(commands[-1]) if commands else "gradatim loop"
 
 
 def _facts(pool: Pool, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Cell]:

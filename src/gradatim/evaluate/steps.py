@@ -6,7 +6,7 @@ by itself, or on the way to the answer), and a model is not asked to tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -47,30 +47,48 @@ def steps_of(judged: Sequence[Judged]) -> Steps:
     return Steps(scores, right, tuple(problem for _, _, problem in found))
 
 
-def step_auroc(steps: Steps) -> Estimate:
-    """Chance that a right step scores above a wrong one (ties half), interval by problem; NaN if all are alike."""
-    return bootstrap_statistic(
-        lambda chosen: auroc(steps.scores[chosen], steps.right[chosen]), steps.problems, draws=DRAWS
-    )
+def step_auroc(*models: Steps) -> Estimate:
+    """Chance that a right step scores above a wrong one (ties half), interval by problem; NaN if all are alike.
+
+    Of several models on the same problems the mean: a model's scores are compared with its own alone.
+    """
+    return bootstrap_statistic(*_mean(auroc, models), draws=DRAWS)
 
 
-def calibration_error(steps: Steps) -> Estimate:
-    """Debiased equal-mass calibration error of scores that claim to be probabilities, interval by problem.
+def calibration_error(*models: Steps) -> Estimate:
+    """Debiased equal-mass calibration error of scores that claim to be probabilities, interval by problem; the mean of
+    several models.
 
     NaN where a score is no probability. Resampling makes any model look less calibrated than it is, so the resamples are
     moved to have the estimate as their mean.
     """
     seen: list[float] = []
+    mean, problems = _mean(ece, models)
 
     def remembered(chosen: NDArray[np.intp]) -> float:
-        seen.append(ece(steps.scores[chosen], steps.right[chosen]))
+        seen.append(mean(chosen))
         return seen[-1]
 
-    found = bootstrap_statistic(remembered, steps.problems, draws=DRAWS)
+    found = bootstrap_statistic(remembered, problems, draws=DRAWS)
     if np.isnan(found.value):
         return found
     move = found.value - float(np.nanmean(seen[1:])) if len(seen) > 1 else 0.0
     return Estimate(found.value, max(0.0, found.low + move), max(0.0, found.high + move), found.n)
+
+
+def _mean(
+    statistic: Callable[[NDArray[np.float64], NDArray[np.float64]], float], models: Sequence[Steps]
+) -> tuple[Callable[[NDArray[np.intp]], float], tuple[str, ...]]:
+    """The mean over models of a statistic of (scores, right), as a function of which of all their steps; their problems."""
+    scores = np.concatenate([one.scores for one in models])
+    right = np.concatenate([one.right for one in models])
+    model = np.repeat(np.arange(len(models)), [len(one.scores) for one in models])
+
+    def mean(chosen: NDArray[np.intp]) -> float:
+        own = (chosen[model[chosen] == index] for index in range(len(models)))
+        return float(np.mean([statistic(scores[part], right[part]) for part in own]))
+
+    return mean, tuple(problem for one in models for problem in one.problems)
 
 
 def reliability_bins(steps: Steps, bins: int = BINS) -> tuple[Bin, ...]:

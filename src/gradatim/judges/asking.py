@@ -30,8 +30,9 @@ _Job = tuple[Conversation, int]
 def ask(policy: Policy, jobs: Sequence[_Job], *, seed: int) -> list[Answered]:
     """Hold the conversations; one outcome each, in their order.
 
-    What the critic writes depends on the question and the draw alone. A text that the policy could not have (finish
-    "failed", or a BackendError for its call) ends its conversation with a gap.
+    What the critic writes depends on the question and the draw alone: of conversations that ask the same at the same time
+    the first has the tokens of the one text. A text that the policy could not have (finish "failed", or a BackendError for
+    its call) ends its conversation with a gap.
     """
     answered = [Answered() for _ in jobs]
     asked: dict[int, Sequence[Prefix]] = {}
@@ -48,11 +49,14 @@ def ask(policy: Policy, jobs: Sequence[_Job], *, seed: int) -> list[Answered]:
         go_on(place, None)
     while asked:
         written = _write(policy, [(prefix, jobs[place][1]) for place, some in asked.items() for prefix in some], seed)
+        charged: set[tuple[Prefix, int]] = set()
         for place, prefixes in list(asked.items()):
             texts = [written[prefix, jobs[place][1]] for prefix in prefixes]
             one = answered[place]
             one.words += [text.text for text in texts if text.finish != "failed"]
-            one.tokens += sum(text.tokens for text in texts)
+            new = {(prefix, jobs[place][1]) for prefix in prefixes} - charged
+            one.tokens += sum(written[key].tokens for key in new)
+            charged |= new
             one.gap = next((text.error or "failed" for text in texts if text.finish == "failed"), "")
             if one.gap:
                 del asked[place]

@@ -130,7 +130,11 @@ def _beside(path: str, skip_bad: bool, drops: Counter[str] | None) -> Callable[[
     """A reader of our labels rows that finds each one's solution in the solutions file in the same folder."""
     file = _solutions_file(path)
     if file is None:
-        raise InputError("labels without solutions.jsonl beside them", file=path, fix="put both in one folder, the solutions under that name")
+        raise InputError(
+            "labels without solutions.jsonl beside them",
+            file=path,
+            fix="put both in one folder, the solutions under that name",
+        )
     solutions = {solution.id: solution for solution in read_solutions(file, skip_bad=skip_bad, drops=drops)}
 
     def read(row: Row) -> Labelled:

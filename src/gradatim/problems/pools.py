@@ -136,13 +136,13 @@ class _Reader:
         self.prompt_holds(row, solution.prefix)
         candidate = Candidate(solution.draw, solution, row)
         self.first(row, candidate.keys[0])
-        self.draws[solution.prefix.prompt] += 1
+        self.draws[solution.prefix.problem_id] += 1
         return candidate
 
     def _plain(self, row: Row, solution: Solution) -> Solution:
         """What a plain row leaves open: the draw, and the answer, which is read from the text."""
         if row.data.get("draw") is None:
-            solution = records.solution_from(row, draw=self.draws[solution.prefix.prompt])
+            solution = records.solution_from(row, draw=self.draws[solution.prefix.problem_id])
         if "answer" in row.data:
             return solution
         return replace(solution, answer=read_answer(solution.prefix.text))
@@ -158,18 +158,22 @@ def _question(row: Row) -> str | None:
 
 def _by_problem(candidates: Iterable[Candidate], reader: _Reader) -> dict[str, list[Candidate]]:
     """Candidates by problem; with indices that are unique in it, and the prompt on each."""
-    groups: defaultdict[str, list[Candidate]] = defaultdict(list)
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    keyed = []
     for one in candidates:
         prefix = one.solution.prefix
         plain = one.row.data.get("schema") is None and "candidate_index" not in one.row.data
         named = not plain or one.row.data.get("problem_id") is not None
-        groups[prefix.problem_id if named else f"\0{prefix.prompt}"].append(one)
+        key = prefix.problem_id if named else f"\0{prefix.prompt}"
+        keyed.append((key, one))
+        ids[key].add(prefix.problem_id)
+    by_id: defaultdict[str, list[Candidate]] = defaultdict(list)
+    for key, one in keyed:
+        by_id[next(iter(ids[key])) if len(ids[key]) == 1 else records.prompt_id(key[1:])].append(one)
     problems = {}
-    for key, members in groups.items():
+    for problem_id, members in by_id.items():
         if len({one.index for one in members}) < len(members):
             members = [replace(one, index=position) for position, one in enumerate(members)]
-        ids = {one.solution.prefix.problem_id for one in members}
-        problem_id = ids.pop() if len(ids) == 1 else records.prompt_id(key[1:])
         prompt = reader.prompts.get(problem_id)
         problems[problem_id] = members if prompt is None else [_asked(one, prompt) for one in members]
     return problems

@@ -126,7 +126,7 @@ def _report(run: runs.Run, config: CompletersConfig, found: Sequence[Completer])
     return Report(
         title="Completers: who should write the rollouts?",
         summary=_summary(found, ks[-1]),
-        command=pages.command(run, f"gradatim study completers --tier {config.tier}"),
+        command=runs.invocation(f"gradatim study completers --tier {config.tier}"),
         facts=pages.facts(run, config),
         tables=(_table(found, ks[-1]), _by_rollouts(found, ks), _gains(found, ks[-1], config.tier)),
         curves=(

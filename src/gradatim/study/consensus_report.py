@@ -48,7 +48,7 @@ def report(
     return Report(
         title="Consensus, where Monte-Carlo labels fail",
         summary=_summary(config.aim, single, found, chosen),
-        command=pages.command(run, "gradatim study consensus"),
+        command=runs.invocation("gradatim study consensus"),
         facts=pages.facts(run, config),
         tables=(
             _table("Monte-Carlo alone", single, note),

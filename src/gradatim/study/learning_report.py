@@ -123,20 +123,22 @@ def report(
         )
         for contender in contenders
     ]
+    tables = (
+        _accuracy(config, grounds, found),
+        _differences(config, grounds, found),
+        _crossings(config, found),
+        _first_errors(config, found, "here", "First-error F1, problems like those learned from"),
+        _first_errors(config, found, "longer", "First-error F1, longer problems"),
+        _quality(config, found),
+    )
+    # Outcome models alone have no first errors and nothing to cross.
     return Report(
         title="Learning curves: objectives and labels",
         summary=_summary(config, found),
-        command=pages.command(run, "gradatim study learning-curve"),
+        command=runs.invocation("gradatim study learning-curve"),
         facts=_facts(run, config, grounds),
-        tables=(
-            _accuracy(config, grounds, found),
-            _differences(config, grounds, found),
-            _crossings(config, found),
-            _first_errors(config, found, "here", "First-error F1, problems like those learned from"),
-            _first_errors(config, found, "longer", "First-error F1, longer problems"),
-            _quality(config, found),
-        ),
-        curves=_curves(config, grounds, found),
+        tables=tuple(table for table in tables if table.rows),
+        curves=tuple(curve for curve in _curves(config, grounds, found) if curve.series),
     )
 
 
@@ -253,13 +255,13 @@ def _first_errors(config: LearningConfig, found: Sequence[Curve], place: Place, 
 def _quality(config: LearningConfig, found: Sequence[Curve]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for one in found:
-        ranked = [step_auroc(_joined(one.steps(-1, place))) for place in ("here", "longer")] if one.stepwise else []
+        ranked = [step_auroc(*one.steps(-1, place)) for place in ("here", "longer")] if one.stepwise else []
         claims = one.claims(-1)
         rows.append(
             (
                 one.contender.name,
                 *(ranked or (None, None)),
-                calibration_error(_joined(claims)) if claims else None,
+                calibration_error(*claims) if claims else None,
                 float(np.mean([seed["tokens"]["processed"] for seed in one.results[-1]])),
             )
         )
@@ -269,14 +271,6 @@ def _quality(config: LearningConfig, found: Sequence[Curve]) -> Table:
         rows=tuple(rows),
         note="Calibration: of scores as chances that a step is valid, and of an ORM's as chances of a right answer; "
         "rankings claim none.",
-    )
-
-
-def _joined(parts: Sequence[Steps]) -> Steps:
-    return Steps(
-        np.concatenate([one.scores for one in parts]),
-        np.concatenate([one.right for one in parts]),
-        tuple(problem for one in parts for problem in one.problems),
     )
 
 

@@ -14,7 +14,6 @@ from gradatim.core import Labels, Policy, Prefix, Problem, Solution, seed_for
 from gradatim.evaluate.first_error import Judged
 from gradatim.labels.rollouts import Work
 from gradatim.labels.rules import LabelConfig
-from gradatim.problems import lab
 from gradatim.problems.lab import students
 from gradatim.problems.lab.world import parse
 from gradatim.solutions.ledger import Ledger
@@ -47,9 +46,8 @@ def sampled(
     run: runs.Run, name: str, split: str, problems: int, n: int, policy: Policy, *, seed: int = 0, quiet: bool = False
 ) -> Part:
     """The first problems of a split of the lab with n solutions each by the policy: stage `sample-NAME`."""
-    found, source = lab.load(split, problems), run.path(f"{name}-problems.jsonl")
-    records.write_problems(source, found)
-    asked = SampleConfig(n=n, seed=seed, splitter="line")
+    found = stages.lab_problems(run, f"{name}-problems", split, problems)
+    asked, source = SampleConfig(n=n, seed=seed, splitter="line"), run.path(f"{name}-problems.jsonl")
     return Part(name, found, stages.sample(run, name, asked, policy, found, source, quiet=quiet))
 
 
@@ -87,8 +85,8 @@ def labelled(
 
 def written(run: runs.Run, name: str, split: str, problems: int, n: int, *, seed: int = 0) -> Part:
     """As `sampled`, but written by the lab's students, whom no model has to imitate: stage `write-NAME`."""
-    found, source, out = lab.load(split, problems), run.path(f"{name}-problems.jsonl"), run.path(f"{name}.jsonl")
-    records.write_problems(source, found)
+    found = stages.lab_problems(run, f"{name}-problems", split, problems)
+    source, out = run.path(f"{name}-problems.jsonl"), run.path(f"{name}.jsonl")
 
     def work() -> dict[str, Any]:
         solutions = [_student_solution(problem, draw, seed) for problem in found for draw in range(n)]

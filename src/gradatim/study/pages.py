@@ -21,7 +21,7 @@ def leave(run: runs.Run, report: Report) -> dict[str, Any]:
         "tables": {table.title: rows(table) for table in report.tables},
         "report": str(page),
         "figure": str(drawn),
-        "seconds": round(sum(stage.get("seconds", 0.0) for stage in run.manifest()["stages"].values()), 1),
+        "seconds": run.seconds(),
     }
 
 
@@ -46,12 +46,6 @@ def curve(title: str, x: str, y: str, series: Sequence[Series], note: str = "", 
     return Curve(title=title, x_label=x, y_label=y, series=tuple(series), log_x=log_x, note=note)
 
 
-def command(run: runs.Run, otherwise: str) -> str:
-    """The command that did the last stage of the run."""
-    commands = [stage["command"] for stage in run.manifest()["stages"].values() if "command" in stage]
-    return str(commands[-1]) if commands else otherwise
-
-
 def facts(run: runs.Run, config: Any) -> dict[str, Cell]:
     """What was asked, how long it took, and on what."""
     stages = run.manifest()["stages"].values()
@@ -62,7 +56,7 @@ def facts(run: runs.Run, config: Any) -> dict[str, Cell]:
     }
     return {
         **asked,
-        "seconds": round(sum(one.get("seconds", 0.0) for one in stages), 1),
+        "seconds": run.seconds(),
         "hardware": f"{environment.get('cores')} cores, {environment.get('device')}, {environment.get('platform')}",
     }
 

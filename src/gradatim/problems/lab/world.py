@@ -208,7 +208,23 @@ def parse(prompt: str) -> Graph:
             fix="see `lab:test:10`",
         )
     definitions = {(d := _definition(match)).name: d for match in found if match}
+    if (wrong := _ungrounded(definitions, query.group(1))) is not None:
+        raise InputError(
+            f"not a lab problem: {wrong!r} has no value in {prompt[:60]!r}",
+            expected="every name that is used to be given, or to be computed from names that have values",
+            fix="see `lab:test:10`",
+        )
     return Graph(definitions, query.group(1))
+
+
+def _ungrounded(definitions: Mapping[str, Definition], query: str) -> str | None:
+    """A name in use that is not defined, or defined by itself; None where all have values."""
+    open_, known = set(definitions), set[str]()
+    while found := {name for name in open_ if known.issuperset(definitions[name].operands)}:
+        known |= found
+        open_ -= found
+    used = {query, *(operand for one in definitions.values() for operand in one.operands)}
+    return next(iter(sorted(used - set(definitions)) or sorted(open_)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ def test_what_is_asked_is_refused_or_done(
     outcomes = kind == "orm" or objective.startswith("implicit")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model"
+        refused, report = "", {}
         try:
             config = TrainConfig(
                 data=sources["outcomes" if outcomes else "steps"], out=str(out), backbone=backbone, kind=kind,
@@ -105,6 +106,9 @@ def test_what_is_asked_is_refused_or_done(
             report = train_stage(config, quiet=True)
         except (ConfigError, InputError) as error:
             event(f"refused: {type(error).__name__}")
+            refused = str(error)
+        if refused:
+            assert "lower lr" not in refused
             assert not (out / "model.safetensors").exists()
             return
 

@@ -70,13 +70,29 @@ def test_what_a_score_means_follows_from_labels_and_objective() -> None:
     """People's labels, rollouts' labels, verdicts and rankings give scores of different meanings."""
     human, rollouts = (Materials(labelled_by=(by,)) for by in ("human: a", "rollouts: lab"))
     prm = TrainConfig(out="m")
+    hard = replace(prm, targets=TargetConfig(target="hard", rule="relative"))
 
     assert "probability that the step is right" in card(prm, human, {}, REPORT)
     assert "would reach the right answer" in card(prm, rollouts, {}, REPORT)
+    assert "kept at least half of the problem's own rate" in card(hard, rollouts, {}, REPORT)
+    assert "at a rate of at least 0.9" in card(
+        replace(prm, targets=TargetConfig(target="hard", rule="threshold", threshold=0.9)), rollouts, {}, REPORT
+    )
+    assert "probability that the step is right" in card(hard, human, {}, REPORT)
+    both = Materials(labelled_by=("human: a", "rollouts: lab"))
+    assert "mean different things" in card(prm, both, {}, REPORT)
     assert "the answer is right" in card(replace(prm, kind="orm"), human, {}, REPORT)
     ranked = card(replace(prm, objective="pqm"), human, {}, REPORT)
     assert "no probabilities" in ranked
     assert "gradatim calibrate" not in ranked
+
+
+def test_no_command_is_made_up_for_rows_in_memory() -> None:
+    """`gradatim train` without data would be refused: the card says what to run instead."""
+    text = card(TrainConfig(out="m"), Materials(labelled_by=("human: a",)), {}, REPORT)
+
+    assert "gradatim train --" not in text
+    assert "rows in memory" in text.split("## Make it again")[1]
 
 
 def test_names_cannot_become_markup() -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import tiny_models
 from gradatim.cli import app
 from gradatim.labels.datasets import write_labelled
+from gradatim.records import write_solutions
 from gradatim.train.config import FitConfig, TrainConfig
 from gradatim.train.explain import explain_stage
 from gradatim.train.stage import train_stage
@@ -130,6 +131,75 @@ def test_the_command_prints_it_and_trains_nothing(backbone: Path, data: tuple[st
         assert part in shown.output
     assert json.loads(machine.stdout)["objective"] == "logistic"
     assert not (tmp_path / "m").exists()
+
+
+def test_computation_follows_what_is_computed(backbone: Path, data: tuple[str, str], tmp_path: Path) -> None:
+    """Checkpointing computes forwards again (8 operations a weight for 6), LoRA no gradients of the weights (4 for 6), a
+    frozen backbone is run once (2); an implicit model has its reference's pass and its head besides."""
+    plain = TrainConfig(data=data, backbone=str(backbone), targets=ALL_STEPS, held_out=0, device="cpu")
+    whole = explain_stage(plain)["flops"]
+
+    again = explain_stage(replace(plain, fit=FitConfig(checkpointing=True)))["flops"]
+    lora, frozen = (explain_stage(replace(plain, **how))["flops"] for how in ({"lora_rank": 2}, {"freeze": True}))
+
+    assert (again / whole, lora / whole, frozen / whole) == pytest.approx((8 / 6, 4 / 6, 2 / 6))
+    write_solutions(
+        tmp_path / "solutions.jsonl", [solution for solution, _ in tiny_tasks.labelled(problems=5, draws=3)]
+    )
+    verdicts = replace(plain, data=(str(tmp_path / "solutions.jsonl"),), targets=TargetConfig())
+    outcome, implicit = (
+        explain_stage(replace(verdicts, **how)) for how in ({"kind": "orm"}, {"objective": "implicit-ce"})
+    )
+    body = implicit["tokens"]["epoch"] * outcome["flops"] / outcome["tokens"]["epoch"]
+    assert implicit["flops"] > body * 8 / 6
+
+
+def test_every_setting_of_labels_and_weights_is_shown(backbone: Path, data: tuple[str, str]) -> None:
+    """For people and as JSON: what a neutral rating means, thresholds, masks, weights of steps, sources, classes and bins."""
+    arguments = [
+        "train",
+        *(word for one in data for word in ("--data", one)),
+        "--backbone",
+        str(backbone),
+        "--out",
+        "m",
+    ]
+    arguments += ["--neutral", "skip", "--target", "hard", "--rule", "threshold", "--threshold", "0.3", "--explain"]
+    arguments += [
+        "--no-mask-after-error",
+        "--step-weight",
+        "position",
+        "--source-weights",
+        "1",
+        "--source-weights",
+        "3",
+    ]
+    arguments += [
+        "--objective",
+        "focal",
+        "--gamma",
+        "1.5",
+        "--balance",
+        "steps",
+        "--step-bins",
+        "2",
+        "--step-bins",
+        "9",
+    ]
+
+    shown, machine = (CliRunner().invoke(app, [*arguments, *more]) for more in ([], ["--json"]))
+
+    assert shown.exit_code == machine.exit_code == 0, shown.output
+    for part in (
+        "focal, gamma 1.5",
+        "target hard, rule threshold, threshold 0.3, mask after error false, neutral skip, step weight position",
+        "balance: steps; bins of steps end at 2, 9; source weights: 1.0, 3.0; positive weight in use: 1",
+    ):
+        assert part in shown.output
+    told = json.loads(machine.stdout)
+    assert told["constants"] == {"gamma": 1.5}
+    assert [row["factor"] for row in told["sources"]] == told["weights"]["sources"] == [1.0, 3.0]
+    assert [row["factor"] for row in told["steps"]] == told["weights"]["bins"][: len(told["steps"])]
 
 
 def test_few_steps_are_told(backbone: Path, data: tuple[str, str]) -> None:

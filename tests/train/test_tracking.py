@@ -65,6 +65,25 @@ def test_what_was_told_before_a_stop_is_told_once(tmp_path: Path) -> None:
     PartialState._reset_state()
 
 
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_the_second_start_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Both starts of one training name one run that may be gone on with; another training in the folder names another."""
+    given: list[dict[str, Any]] = []
+    package = ModuleType(name)
+    package.init = lambda **options: given.append(options) or package  # type: ignore[attr-defined]
+    package.log = package.finish = lambda *_, **__: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, name, package)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    config = TrainConfig(tracker=name, device="cpu")  # type: ignore[arg-type]
+    for key in ("0123456789", "0123456789", "9876543210"):
+        with tracked(config, tmp_path / "prm", key) as track:
+            track(1, {"loss": 1.0})
+
+    assert [one["name"] for one in given] == ["prm-01234567", "prm-01234567", "prm-98765432"]
+    assert {one["resume"] for one in given} == {"allow"}
+    PartialState._reset_state()
+
+
 def test_a_missing_tracker_is_told_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the package and how to get it."""
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)

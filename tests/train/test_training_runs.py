@@ -215,6 +215,38 @@ def test_a_state_of_another_training_is_refused(backbone: str, data: str, tmp_pa
         train_stage(config, quiet=True)
 
 
+def test_a_frozen_backbone_processes_every_token_once(backbone: str) -> None:
+    """However often the head passes over the features; a whole model processes them in every epoch."""
+    materials = from_labelled(tiny_tasks.labelled(), ALL_STEPS)
+    config = TrainConfig(backbone=backbone, held_out=0.2, device="cpu", targets=ALL_STEPS)
+    processed = [
+        train(replace(config, freeze=freeze, fit=replace(FAST, epochs=epochs)), materials, quiet=True)[1]["tokens"][
+            "processed"
+        ]
+        for freeze, epochs in ((True, 1), (True, 5), (False, 1), (False, 5))
+    ]
+
+    assert processed[0] == processed[1] > processed[2]
+    assert processed[3] == 5 * processed[2]
+
+
+@pytest.mark.parametrize(
+    ("lr", "held_out", "said"),
+    [(1e10, 0.2, "the held-out loss is (nan|inf)"), (1e10, 0.0, "the (loss|norm .*) is (nan|inf)")],
+)
+def test_a_training_that_ran_away_is_no_model(
+    backbone: str, data: str, tmp_path: Path, lr: float, held_out: float, said: str
+) -> None:
+    """Whatever is no number first stops it, with what to do; nothing is saved as if it were a model."""
+    fit = replace(FAST, lr=lr, epochs=1, warmup=0.0, batch_tokens=10_000 if held_out else 120)
+    config = TrainConfig(
+        data=(data,), out=str(tmp_path / "m"), backbone=backbone, held_out=held_out, fit=fit, device="cpu"
+    )
+    with pytest.raises(ConfigError, match=f"{said} at step .*; lower lr"):
+        train_stage(config, quiet=True)
+    assert not (tmp_path / "m" / "model.safetensors").exists()
+
+
 def test_seeds_decide_and_batches_do_not_leak_randomness(backbone: str) -> None:
     """The same seed gives the same history, another seed another; torch's global generator is not touched."""
     materials = from_labelled(tiny_tasks.labelled(), ALL_STEPS)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import tiny_tasks
 import torch
+from transformers import OPTConfig, OPTForCausalLM
 
 import tiny_models
 from gradatim.core import Labels, Pair, Solution, Tally
@@ -15,7 +17,7 @@ from gradatim.models.forward import logits_at
 from gradatim.models.model import RewardModel
 from gradatim.train.config import FitConfig, TrainConfig
 from gradatim.train.lessons import Lesson, micro_batches
-from gradatim.train.loop import batches, check_points, forward, share_of_lr
+from gradatim.train.loop import batches, check_points, fit, forward, share_of_lr
 from gradatim.train.materials import from_labelled, from_pairs, from_solutions
 from gradatim.train.objectives import loss_of
 from gradatim.train.prepare import prepare
@@ -93,6 +95,49 @@ def test_trajectory_weighting_is_the_loss_of_separate_sequences(target: Any, blo
 
     assert loss == pytest.approx(want.item(), rel=1e-6)
     agree(found, gradients(model))
+
+
+def test_a_training_on_trees_has_the_loss_curve_of_padded_sequences() -> None:
+    """Twenty steps of AdamW, a problem each: every step's loss is that of a plain padded loop with the same batches."""
+    rows, config = (
+        counted(),
+        FitConfig(epochs=7, batch_tokens=1, block_tokens=1000, warmup=0, decay="linear", weight_decay=0),
+    )
+    asked = TrainConfig(held_out=0, weighting="trajectory", targets=COUNTS, fit=config)
+    model, plain = tiny_models.reward_model(), tiny_models.reward_model()
+    problems = sorted({solution.prefix.problem_id for solution, _ in rows})
+    own = [[row for row in rows if row[0].prefix.problem_id == problem] for problem in problems]
+    lessons = [one for part in own for one in prepare(asked, from_labelled(part, COUNTS), model).lessons]
+    order = [lessons.index(one) for epoch in range(7) for [one] in batches(lessons, 1, 0, epoch)]
+    told: list[float] = []
+
+    def track(step: int, values: Mapping[str, float]) -> None:
+        if "batch_loss" in values:
+            told.append(values["batch_loss"])
+
+    fit(model.module, lessons, [], config, lr=3e-3, seed=0, track=track, quiet=True)
+
+    optimizer, want = torch.optim.AdamW(plain.module.parameters(), weight_decay=0), []
+    for step, problem in enumerate(order):
+        part = own[problem]
+        encodings = [plain.encoder.encode(solution.prefix) for solution, _ in part]
+        chances = torch.log_softmax(padded(plain, [encoding.ids for encoding in encodings]), -1)
+        loss, weight = torch.zeros(()), 0
+        for row, encoding, (_, labels) in zip(chances, encodings, part, strict=True):
+            for read, tally in zip(encoding.reads, labels.tallies, strict=True):
+                loss = loss - tally.good * row[read, 1] - (tally.tried - tally.good) * row[read, 0]
+                weight += tally.tried
+        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / len(order))
+        optimizer.zero_grad()
+        (loss / weight).backward()
+        torch.nn.utils.clip_grad_norm_(plain.module.parameters(), 1.0)
+        optimizer.step()
+        want.append(loss.item() / weight)
+
+    assert len(lessons) == 3
+    assert len(told) == len(want) == 21
+    assert told == pytest.approx(want, rel=1e-3)
+    assert want[-1] < want[0]
 
 
 @pytest.mark.parametrize("block_tokens", [30, 1000])
@@ -200,6 +245,28 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
     _, found = tree_gradients(model, lessons, FitConfig(checkpointing=True), 200)
 
     agree(found, want)
+
+
+def test_recomputing_draws_no_dropout() -> None:
+    """Layers that look at their training mode by themselves (OPT's) are as deterministic as without it."""
+    tokenizer = tiny_models.bpe_tokenizer()
+    shape = OPTConfig(
+        vocab_size=len(tokenizer), hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=2,
+        num_attention_heads=4, dropout=0.5, attention_dropout=0.5, max_position_embeddings=512, init_std=0.3,
+    )  # fmt: skip
+    model = RewardModel.grow(OPTForCausalLM(shape), tokenizer, kind="orm", name="opt")
+    solutions = [solution for solution, _ in tiny_tasks.labelled(problems=3)]
+    config = TrainConfig(kind="orm", held_out=0)
+    lessons = prepare(config, from_solutions(solutions, TargetConfig()), model).lessons
+    before = torch.get_rng_state()
+
+    _, want = tree_gradients(model, lessons, config.fit, 200)
+    _, found = tree_gradients(model, lessons, FitConfig(checkpointing=True), 200)
+
+    agree(found, want)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not model.module.training
+    assert not any("forward" in vars(layer) for layer in model.module.modules())
 
 
 def test_a_model_that_takes_no_trees_trains_on_chains() -> None:

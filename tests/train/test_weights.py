@@ -132,6 +132,25 @@ def test_sources_and_bins_that_cross_are_raked() -> None:
         assert margin == pytest.approx(total / 2, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("cells", "config"),
+    [
+        (
+            {(0, 0): Evidence(30.0, 0.0), (1, 0): Evidence(0.0, 10.0)},
+            TrainConfig(data=("a", "b"), balance=("class", "source"), source_weights=(1.0, 3.0)),
+        ),
+        (
+            {(0, 0): Evidence(30.0, 0.0), (0, 1): Evidence(0.0, 10.0), (0, 2): Evidence(0.0, 5.0)},
+            TrainConfig(data=("a",), balance=("class", "steps")),
+        ),
+    ],
+)
+def test_balances_that_contradict_each_other_are_refused(cells: dict[tuple[int, int], Evidence], config: Any) -> None:
+    """A class in a source or a bin of its own: both can't be level, and no factor runs away."""
+    with pytest.raises(ConfigError, match=r"balance by class and .* can't be met together"):
+        found_weights(cells, config)
+
+
 def test_source_weights_without_balance_are_plain_factors() -> None:
     """Twice the weight is twice the evidence, for pairs too."""
     config = TrainConfig(data=("a", "b"), source_weights=(1.0, 2.0), weighting="trajectory")

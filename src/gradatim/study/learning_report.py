@@ -15,7 +15,7 @@ from gradatim import runs
 from gradatim.core import Estimate
 from gradatim.evaluate.first_error import FirstError, Judged, f1_of, measure
 from gradatim.evaluate.steps import Steps, calibration_error, step_auroc, steps_of
-from gradatim.stats import bootstrap, ece, paired_bootstrap, pass_curve
+from gradatim.stats import bootstrap, paired_bootstrap, pass_curve
 from gradatim.study import pages
 from gradatim.study.against import Said, f1_gain
 from gradatim.study.contenders import Contender
@@ -288,11 +288,7 @@ def _curves(config: LearningConfig, grounds: Grounds, found: Sequence[Curve]) ->
         for place in ("here", "longer")
     }
     errors = [
-        Series(
-            name=one.contender.name,
-            x=tuple(map(float, counts)),
-            y=tuple(_mean_error(one.claims(at)) for at in range(len(counts))),
-        )
+        pages.line(one.contender.name, counts, [calibration_error(*one.claims(at)) for at in range(len(counts))])
         for one in found
         if one.contender.calibrated
     ]
@@ -302,10 +298,6 @@ def _curves(config: LearningConfig, grounds: Grounds, found: Sequence[Curve]) ->
         pages.curve("First-error F1", x, "F1", f1["here"]),
         pages.curve("First-error F1 on longer problems", x, "F1", f1["longer"]),
     )
-
-
-def _mean_error(claims: Sequence[Steps]) -> float:
-    return float(np.mean([ece(one.scores, one.right) for one in claims])) if claims else math.nan
 
 
 def _summary(config: LearningConfig, found: Sequence[Curve]) -> str:

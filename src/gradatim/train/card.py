@@ -53,16 +53,27 @@ def card(config: TrainConfig, materials: Materials, data: Mapping[str, str], rep
         "\n## Use it\n",
         _code(shlex.join(["gradatim", "score", "solutions.jsonl", "--model", config.out])),
         "\n## Make it again\n",
-        _code(
-            "\n".join(
-                [
-                    runs.command_line("train", config),
-                    *(f"# {_line(source)}  digest {digest}" for source, digest in data.items()),
-                ]
-            )
-        ),
+        _again(config, data),
     ]
     return "\n".join(sections) + "\n"
+
+
+_RULES = {
+    "any": "reached the right answer at least once",
+    "relative": "kept at least half of the problem's own rate of right answers",
+    "threshold": "reached the right answer at a rate of at least {threshold:g}",
+}
+"""What a good step is by the rule of hard labels."""
+
+
+def _again(config: TrainConfig, data: Mapping[str, str]) -> str:
+    if not config.data:
+        return (
+            "It learnt from rows in memory, so no `gradatim train` makes it: run again what called the training (in a run's "
+            "folder, the command in `manifest.json`). All settings are in `gradatim.json`."
+        )
+    sources = (f"# {_line(source)}  digest {digest}" for source, digest in data.items())
+    return _code("\n".join([runs.command_line("train", config), *sources]))
 
 
 def _meaning(config: TrainConfig, materials: Materials) -> str:
@@ -74,7 +85,19 @@ def _meaning(config: TrainConfig, materials: Materials) -> str:
         return f"Its scores rank (objective {config.objective}); they are no probabilities."
     if config.kind == "orm":
         return "A score is meant as the probability that the answer is right."
-    if any(by.startswith("rollouts") for by in materials.labelled_by):
+    rolled = [by for by in materials.labelled_by if by.startswith("rollouts")]
+    if rolled and len(rolled) < len(materials.labelled_by):
+        return (
+            "Those who labelled mean different things (below): a score lies between the probability that the step is right and "
+            "the chance of a policy to reach the right answer from there."
+        )
+    if rolled and config.targets.target == "hard":
+        return (
+            "A score is meant as the chance that the labels' rule calls the step good: the labelling policy's continuations "
+            f"{_RULES[config.targets.rule].format(threshold=config.targets.threshold)}, or the labeller found no error up to "
+            "it. A wrong step from which the policy recovers may score high."
+        )
+    if rolled:
         return (
             "A score is meant as the chance that the policy which labelled would reach the right answer from there: a wrong "
             "step from which it recovers may score high."

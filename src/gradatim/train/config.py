@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from gradatim.core import Reduction
@@ -146,6 +146,7 @@ class TrainConfig:
         line_ends(self.separator)
         self._check_objective()
         self._check_weights()
+        self._check_idle()
         if self.kind == "prm" and self.reduction == "outcome":
             raise ConfigError('reduction="outcome" is what an ORM has; a PRM needs one over steps, such as "min"')
         if not 0 <= self.held_out < 1:
@@ -201,6 +202,21 @@ class TrainConfig:
                 f"step_weight={self.targets.step_weight} weighs the steps of a process model whose objective is one of "
                 f"{', '.join(POINTWISE)}"
             )
+
+    def _check_idle(self) -> None:
+        """What would change nothing is refused: the checkpoint would say that it was asked for."""
+        usual = {field.name: field.default for field in fields(self)}
+        caches = self.freeze or self.train_layers is not None or self.objective in IMPLICIT
+        for name, used, where in (
+            ("gamma", self.objective == "focal", "objective='focal'"),
+            ("zeta", self.objective == "pqm", "objective='pqm'"),
+            ("beta", self.objective in IMPLICIT, f"objectives {' and '.join(IMPLICIT)}"),
+            ("features", caches, "freeze, train_layers and the implicit objectives"),
+        ):
+            if not used and getattr(self, name) != usual[name]:
+                raise ConfigError(f"{name}={getattr(self, name)!r} changes nothing here: it is for {where}")
+        if self.targets.unread != "zero" and not self.learns_outcomes:
+            raise ConfigError(f"unread={self.targets.unread!r} changes nothing here: it is for verdicts, not for steps")
 
     @property
     def step_reduction(self) -> Reduction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,13 @@ from gradatim.train.prepare import Prepared, prepare
 from gradatim.train.sources import read_materials
 from gradatim.train.speed import products_per_second
 from gradatim.train.weights import Cell
+
+_CONSTANTS: Mapping[str, tuple[str, ...]] = {
+    "focal": ("gamma",),
+    "pqm": ("zeta",),
+    **dict.fromkeys(IMPLICIT, ("beta",)),
+}
+"""What an objective is set by beside its name."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,11 @@ def explain(config: TrainConfig, materials: Materials) -> dict[str, Any]:
         {
             "kind": config.kind,
             "objective": config.objective,
+            "constants": {name: getattr(config, name) for name in _CONSTANTS.get(config.objective, ())},
             "weighting": config.weighting,
+            "balance": config.balance,
+            "step_bins": config.step_bins,
+            "source_weights": config.source_weights,
             "targets": config.targets.recipe(),
             "rows": {"read": prepared.read, "used": prepared.used, "dropped": dict(prepared.drops)},
             "problems": {"trained": prepared.problems, "held_out": prepared.held_out_problems},
@@ -91,7 +102,11 @@ def told(found: dict[str, Any], aligned: Callable[[str, list[dict[str, Any]]], s
     rows, tokens, cost = found["rows"], found["tokens"], found["optimizer"]
     dropped = ", ".join(f"{count} x {reason}" for reason, count in rows["dropped"].items()) or "none"
     lines = [
-        f"{found['kind']} by {found['objective']}, weighting {found['weighting']}, target {found['targets']['target']}",
+        f"{found['kind']} by {', '.join([found['objective'], *_named(found['constants'])])}, weighting {found['weighting']}",
+        f"labels: {', '.join(_named(found['targets']))}",
+        f"balance: {', '.join(found['balance']) or 'none'}; bins of steps end at {', '.join(map(str, found['step_bins']))}; "
+        f"source weights: {', '.join(map(str, found['source_weights'])) or 'none'}; positive weight in use: "
+        f"{found['weights']['positive']:.6g}",
         f"rows: {rows['used']} of {rows['read']} used; dropped: {dropped}",
         f"problems: {found['problems']['trained']} to train on, {found['problems']['held_out']} held out",
         *(aligned(f"\n{name}", found[name]) for name in ("classes", "steps", "sources") if found[name]),
@@ -107,6 +122,11 @@ def told(found: dict[str, Any], aligned: Callable[[str, list[dict[str, Any]]], s
         f"measured here just now, {_span(found['seconds'])} and more",
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def _named(settings: Mapping[str, Any]) -> list[str]:
+    """Settings in the words of their flags."""
+    return [f"{name.replace('_', ' ')} {str(value).lower()}" for name, value in settings.items()]
 
 
 def _span(seconds: float) -> str:
@@ -138,6 +158,7 @@ def _parts(prepared: Prepared, axis: int, names: Iterable[str]) -> list[dict[str
                 {
                     ("source", "steps")[axis]: name,
                     "rows": sum(prepared.rows[cell] for cell in cells),
+                    "factor": (prepared.weights.sources, prepared.weights.bins)[axis][part],
                     "evidence": sum(sum(prepared.evidence[cell]) for cell in cells),
                     "weighed": sum(_weighed(prepared, cell) for cell in cells),
                 }
@@ -168,9 +189,14 @@ def _cost(config: TrainConfig, prepared: Prepared, module: nn.Module) -> dict[st
     whole = module if config.objective in IMPLICIT else body_of(module)
     total, trained, computed = _parameters(config, whole)
     copies = 4 * total + trained * (4 + 8 + (4 if prepared.held_out else 0))
-    # A product with a weight costs 2 operations forwards and 4 backwards; what is frozen is run once, forwards.
     again = computed if config.lora_rank else min(trained, computed)
-    flops = float(epoch * (2 * (computed - again) + 6 * again * config.fit.epochs))
+    each = _products(config, recomputed=config.fit.checkpointing)
+    flops = float(epoch * (2 * (computed - again) + each * again * config.fit.epochs))
+    if config.objective in IMPLICIT:
+        # The reference's pass, and at each counted token the head, whose logits the backward pass makes again.
+        head = int(whole.get_output_embeddings().weight.numel())  # type: ignore[operator]
+        counted = sum(len(nodes) for lesson in prepared.lessons for nodes in lesson.counted)
+        flops += 2.0 * epoch * computed + counted * head * (2 + _products(config, recomputed=True) * config.fit.epochs)
     speed = _speed(config, whole, size)
     return {
         "tokens": {
@@ -193,6 +219,12 @@ def _cost(config: TrainConfig, prepared: Prepared, module: nn.Module) -> dict[st
     }
 
 
+def _products(config: TrainConfig, *, recomputed: bool) -> int:
+    """Operations a token for each weight it is multiplied with: 2 forwards, 2 for the gradient of what went in and, but with
+    LoRA, 2 for that of the weight; forwards once more where it is computed again."""
+    return 4 + 2 * (not config.lora_rank) + 2 * recomputed
+
+
 def _speed(config: TrainConfig, whole: nn.Module, rows: int) -> float:
     shape: Any = whole.config
     width = int(shape.hidden_size)
@@ -206,7 +238,7 @@ def _parameters(config: TrainConfig, whole: nn.Module) -> tuple[int, int, int]:
     body = body_of(whole) if config.objective in IMPLICIT else whole
     table = sum(weight.numel() for weight in body.get_input_embeddings().parameters())  # type: ignore[operator]
     total = sum(weight.numel() for weight in whole.parameters())
-    computed = total - table
+    computed = sum(weight.numel() for weight in body.parameters()) - table
     linear = [layer for layer in body.modules() if isinstance(layer, nn.Linear)]
     if config.lora_rank:
         trained = sum(config.lora_rank * (layer.in_features + layer.out_features) for layer in linear)

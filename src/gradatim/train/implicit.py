@@ -26,7 +26,7 @@ from gradatim.models.model import Recipe
 from gradatim.train.config import FitConfig, TrainConfig
 from gradatim.train.features import Read
 from gradatim.train.lessons import Lesson, micro_batches
-from gradatim.train.loop import make_ready
+from gradatim.train.loop import recomputed
 from gradatim.train.store import fill, opened
 from gradatim.train.workers import ALONE, Workers
 
@@ -67,12 +67,13 @@ def log_ratios(
     To be called before the model has changed: it computes the reference's part. `path` keeps that for later trainings.
     """
     module, device = model.module, model.device
-    make_ready(module, config)
+    module.eval()
 
     def own(part: Sequence[Lesson]) -> Tensor:
         blocks = [block for lesson in part for block in lesson.blocks]
         counted = [nodes for lesson in part for nodes in lesson.counted]
-        with tree_attention(module, blocks), torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
+        rounded = torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16)
+        with tree_attention(module, blocks), recomputed(module, config), rounded:
             return log_probabilities(module, blocks, counted)
 
     reference = f"{model.fingerprint} log-probabilities, bfloat16={config.bfloat16}"

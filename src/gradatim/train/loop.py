@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ class Fitted:
     history: tuple[Mapping[str, float], ...]
     """A row a check: steps and epochs done, training loss since the check before, held-out loss."""
     processed_tokens: int
-    """Tokens that went through the model for training, padding included."""
+    """Tokens that the reads of training ran through the model, or what is trained of it, padding included."""
     seconds: float
     """Wall time of the loop, over all its starts."""
 
@@ -66,6 +67,7 @@ def fit(
     lr: float,
     seed: int,
     read: Read | None = None,
+    cost: Callable[[Sequence[Lesson]], int] | None = None,
     folder: Path | None = None,
     key: str = "",
     workers: Workers = ALONE,
@@ -74,12 +76,13 @@ def fit(
 ) -> Fitted:
     """Train the weights of `module` that require gradients and leave the best in it (without a held-out part the last).
 
-    `read` replaces the forward pass below the head, for what was computed before. With a `folder` the state is saved
+    `read` replaces the forward pass below the head, for what was computed before, and `cost` says how many tokens it runs
+    through the model (None: all of a plain pass). With a `folder` the state is saved
     there now and then; if one is there already the training goes on from it, and ends as if it had never stopped.
     `key` names what is trained on what: a saved state with another key is a ConfigError. `workers` are the processes
     that share the work, all of which call this alike. `track` is told of every step and check.
     """
-    read, size = read or forward(module, config), block_size(module, config)
+    read, size, cost = read or forward(module, config), block_size(module, config), cost or processed_tokens
     epochs = [batches(lessons, config.batch_tokens, seed, epoch) for epoch in range(config.epochs)]
     steps = [batch for epoch in epochs for batch in epoch]
     checks = check_points([len(epoch) for epoch in epochs], config.checks)
@@ -95,25 +98,27 @@ def fit(
                 owed = counted * loss_of(logits_at(module, read(part)), part)
                 (owed / weight).backward()  # type: ignore[no-untyped-call]
                 loss += owed.item()
-                processed += processed_tokens(part)
+                processed += cost(part)
             workers.add_up_gradients(module)
             late = workers.is_main and time.monotonic() - clock >= 60 * config.save_minutes
             loss, processed, due = workers.add_up([loss, processed, late])
-            if not math.isfinite(loss):
-                raise ConfigError(f"the loss is {loss} at step {at.step}; lower lr={lr}, or clip below {config.clip}")
+            _finite("loss", loss, at, lr, config)
             for group in optimizer.param_groups:
                 group["lr"] = lr * share_of_lr(at.step, len(steps), config)
-            norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+            norm = whole(nn.utils.clip_grad_norm_(module.parameters(), config.clip)).item()
+            _finite("norm of the gradient", norm, at, lr, config)
             optimizer.step()
             optimizer.zero_grad()
             at.step, at.processed = at.step + 1, at.processed + int(processed)
             at.loss, at.weight = at.loss + loss, at.weight + weight
-            shown.advance(1, distinct=sum(lesson.distinct for lesson in batch), processed=processed)
+            ran = {"processed": processed} if processed else {}
+            shown.advance(1, distinct=sum(lesson.distinct for lesson in batch), **ran)
             shown.show(loss=at.loss / at.weight)
-            track(at.step, {"batch_loss": loss / weight, "lr": group["lr"], "gradient_norm": whole(norm).item()})
+            track(at.step, {"batch_loss": loss / weight, "lr": group["lr"], "gradient_norm": norm})
 
             if at.step in checks:
                 _check(module, held_out, read, config, at, checks[at.step], workers)
+                _finite("held-out loss", at.history[-1].get("held_out_loss", 0.0), at, lr, config)
                 shown.show(**{name: value for name, value in at.history[-1].items() if name == "held_out_loss"})
                 track(at.step, at.history[-1])
             if folder and (at.step in checks or due):
@@ -134,23 +139,39 @@ def fit(
 
 def forward(module: nn.Module, config: FitConfig) -> Read:
     """Hidden states by running the body on the lessons' blocks; dropout is off."""
-    make_ready(module, config)
+    module.eval()
     device = next(module.parameters()).device
 
     def read(lessons: Sequence[Lesson]) -> Tensor:
         blocks = [block for lesson in lessons for block in lesson.blocks]
         nodes = [nodes for lesson in lessons for nodes in lesson.nodes]
-        with tree_attention(module, blocks), torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
+        rounded = torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16)
+        with tree_attention(module, blocks), recomputed(module, config), rounded:
             return hidden_at(module, blocks, nodes).float()
 
     return read
 
 
-def make_ready(module: nn.Module, config: FitConfig) -> None:
-    """Turn dropout off, and have activations computed again in the backward pass if that is asked for."""
-    module.eval()
-    if config.checkpointing:
-        _recompute(module)
+@contextmanager
+def recomputed(module: nn.Module, config: FitConfig) -> Iterator[None]:
+    """Where that is asked for, what layers compute meanwhile is computed again in the backward pass instead of kept.
+
+    The layers stay in evaluation mode: transformers' own switch needs them in training mode, in which some draw dropout.
+    ConfigError for a model without layers of the known kind.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    if not config.checkpointing:
+        layers = []
+    elif not layers:
+        raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
+    again = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": partial(as_now, module)}
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, **again)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 def block_size(module: nn.Module, config: FitConfig) -> int:
@@ -227,6 +248,12 @@ def processed_tokens(part: Sequence[Lesson]) -> int:
     return max(lesson.width for lesson in part) * sum(len(lesson.blocks) for lesson in part)
 
 
+def _finite(name: str, value: float, at: Position, lr: float, config: FitConfig) -> None:
+    """ConfigError for what is no number: the weights are lost then, or will be."""
+    if not math.isfinite(value):
+        raise ConfigError(f"the {name} is {value} at step {at.step}; lower lr={lr}, or clip below {config.clip}")
+
+
 def _check(
     module: nn.Module,
     held_out: Sequence[Lesson],
@@ -247,17 +274,3 @@ def _check(
             at.best_weights = {name: weight.clone() for name, weight in trained_weights(module).items()}
         at.stopped = 0 < config.patience <= at.since
     at.history.append(row)
-
-
-def _recompute(module: nn.Module) -> None:
-    """Have each layer's activations computed again in the backward pass."""
-    layers = [layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer)]
-    if not layers:
-        raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
-    for layer in layers:
-        layer.gradient_checkpointing = True
-        layer._gradient_checkpointing_func = partial(
-            checkpoint, use_reentrant=False, context_fn=partial(as_now, module)
-        )
-        # The switch works in training mode only. It is set on the layer alone: what is in it keeps dropout off.
-        layer.training = True

@@ -25,7 +25,8 @@ from gradatim.train.features import Read, cached
 from gradatim.train.folder import REPORT, STATE_FOLDER, claim, ended
 from gradatim.train.goals import IMPLICIT
 from gradatim.train.implicit import log_ratios
-from gradatim.train.loop import Fitted, Track, block_size, fit, forward
+from gradatim.train.lessons import micro_batches
+from gradatim.train.loop import Fitted, Track, block_size, fit, forward, processed_tokens
 from gradatim.train.lora import add_lora, merge_lora
 from gradatim.train.materials import Materials
 from gradatim.train.prepare import Prepared, content, prepare
@@ -89,10 +90,14 @@ def train(
         return trained.load(out, str(model.device)), report
     if workers.is_main:
         remark(prepared.notes)
-    with tracked(config, out) as track:
+    with tracked(config, out, key) as track:
         fitted = _fit(config, prepared, model, workers, track, key, quiet)
     report = runs.plain(
-        {**_report(prepared, fitted), "seconds": time.monotonic() - started, "path": config.out or None}
+        {
+            **_report(prepared, fitted, _once(config, prepared, model)),
+            "seconds": time.monotonic() - started,
+            "path": config.out or None,
+        }
     )
     model = replace(model, recipe=_recipe(config, materials, prepared, data or {}, report))
     if out is not None and workers.is_main:
@@ -127,6 +132,7 @@ def _fit(
             lr=config.lr,
             seed=config.seed,
             read=read,
+            cost=(lambda _: 0) if config.freeze else None,
             folder=folder,
             key=key,
             workers=workers,
@@ -194,14 +200,22 @@ def _recipe(
     )
 
 
-def _report(prepared: Prepared, fitted: Fitted) -> dict[str, Any]:
+def _once(config: TrainConfig, prepared: Prepared, model: Trained) -> int:
+    """Tokens that went through a frozen part, or through an implicit model's reference, before the first step."""
+    if not (config.freeze or config.train_layers is not None or config.objective in IMPLICIT):
+        return 0
+    lessons = [*prepared.lessons, *prepared.held_out]
+    return sum(map(processed_tokens, micro_batches(lessons, block_size(model.module, config.fit))))
+
+
+def _report(prepared: Prepared, fitted: Fitted, once: int) -> dict[str, Any]:
     return {
         "rows": {"read": prepared.read, "used": prepared.used, "dropped": dict(prepared.drops)},
         "problems": {"trained": prepared.problems, "held_out": prepared.held_out_problems},
         "tokens": {
             "distinct": prepared.distinct_tokens,
             "separate": prepared.separate_tokens,
-            "processed": fitted.processed_tokens,
+            "processed": fitted.processed_tokens + once,
         },
         "steps": fitted.steps,
         "stopped_early": fitted.stopped_early,

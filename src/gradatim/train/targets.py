@@ -23,6 +23,10 @@ RELATIVE_SHARE = 0.5
 """Rule "relative": a step is good if at least this share of the problem's own success rate is left after it."""
 
 
+HALF = 0.5
+"""The threshold where none is asked for."""
+
+
 class Evidence(NamedTuple):
     """How much speaks for a step and how much against it; both at least 0, not both 0."""
 
@@ -55,7 +59,7 @@ class TargetConfig:
     """When a tally is called good: any continuation succeeded; the rate is at least half of the rate (s+1)/(n+2) that
     the problem had before the first step; or the rate is at least `threshold`. Decides hard labels with their first error,
     and for other targets where the first error is when the labeller did not say."""
-    threshold: float = 0.5
+    threshold: float = HALF
     """For rule "threshold": the least rate of a good step, in (0, 1]."""
     mask_after_error: bool = True
     """Leave out the steps after the first error: what is right there is not defined."""
@@ -74,6 +78,10 @@ class TargetConfig:
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
             raise ConfigError(f"threshold={self.threshold} is not a rate above 0 and at most 1")
+        if self.rule != "threshold" and self.threshold != HALF:
+            raise ConfigError(
+                f"threshold={self.threshold} changes nothing with rule={self.rule!r}; give rule='threshold'"
+            )
         if not 0 < self.positive_weight < math.inf:
             raise ConfigError(f"positive_weight={self.positive_weight} is not a weight above 0")
 

@@ -20,10 +20,11 @@ LOGS = "logs"
 
 
 @contextmanager
-def tracked(config: TrainConfig, out: Path | None) -> Iterator[Track]:
+def tracked(config: TrainConfig, out: Path | None, key: str = "") -> Iterator[Track]:
     """What tells the tracker that is asked for; nobody, without one. BackendError if its package is missing.
 
-    A training that goes on after a stop goes on in the same logs. Of several processes the first one tells.
+    A training that goes on after a stop (of the same `key`) goes on in the same logs. Of several processes the first one
+    tells.
     """
     if not config.tracker:
         yield untracked
@@ -36,7 +37,7 @@ def tracked(config: TrainConfig, out: Path | None) -> Iterator[Track]:
 
     def track(step: int, values: Mapping[str, float]) -> None:
         if not started:
-            started.append(_started(config, out, step))
+            started.append(_started(config, out, key, step))
         started[0].log(dict(values), step=step)
 
     try:
@@ -48,22 +49,24 @@ def tracked(config: TrainConfig, out: Path | None) -> Iterator[Track]:
                 tracker.finish()
 
 
-def _started(config: TrainConfig, out: Path | None, step: int) -> Any:
-    """The tracker; what it has of this step and later ones, from before a stop, is forgotten where it can forget."""
+def _started(config: TrainConfig, out: Path | None, key: str, step: int) -> Any:
+    """The tracker; what TensorBoard has of this step and later ones, from before a stop, is forgotten."""
     from accelerate import PartialState
     from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
 
     PartialState(cpu=config.device == "cpu")
     logs, settings = (out or Path()) / LOGS, runs.plain(config)
+    name = "-".join(filter(None, (out.name if out else "", key[:8])))
     match config.tracker:
         case "tensorboard":
             tracker = TensorBoardTracker("", logs, purge_step=step)
         case "trackio":
-            tracker = TrackioTracker("gradatim", config=settings)
+            tracker = TrackioTracker("gradatim", config=settings, **({"name": name, "resume": "allow"} if name else {}))
         case _:
             logs.mkdir(parents=True, exist_ok=True)
             mode = {} if "WANDB_MODE" in os.environ else {"mode": "offline"}
-            tracker = WandBTracker("gradatim", config=settings, dir=str(logs), **mode)
+            same = {"name": name, "id": name, "resume": "allow"} if name else {}
+            tracker = WandBTracker("gradatim", config=settings, dir=str(logs), **mode, **same)
     with redirect_stdout(sys.stderr):
         tracker.start()
     return tracker

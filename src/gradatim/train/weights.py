@@ -21,7 +21,10 @@ Cell = tuple[int, int]
 """(source, bin of the number of steps)."""
 
 ROUNDS = 1000
-"""Of raking, at most: some margins can't be met together, and then what is shown says how near they are."""
+"""Of raking, at most: some margins are met in the limit only, and then what is shown says how near they are."""
+
+LARGEST = 1e6
+"""A factor beyond this, or below one over it: the margins contradict each other, and raking runs away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ def evidence_by_cell(items: Sequence[Item], config: TrainConfig) -> dict[Cell, E
 def found_weights(cells: dict[Cell, Evidence], config: TrainConfig) -> Weights:
     """The factors that the settings ask for, on the evidence of the training part; what is not balanced keeps factor 1.
 
-    ConfigError if the classes are to be balanced and there is one only.
+    ConfigError if the classes are to be balanced and there is one only, or for balances that contradict each other.
     """
     sources = list(config.source_weights or [1.0] * max(1, len(config.data), *(source + 1 for source, _ in cells)))
     given, bins, positive = list(sources), [1.0] * (len(config.step_bins) + 1), config.targets.positive_weight
@@ -85,6 +88,11 @@ def found_weights(cells: dict[Cell, Evidence], config: TrainConfig) -> Weights:
             factors = {cell: sources[cell[0]] * bins[cell[1]] for cell in cells}
             good, bad = (sum(factors[cell] * evidence[side] for cell, evidence in cells.items()) for side in (0, 1))
             positive = bad / good
+        if not all(1 / LARGEST < factor < LARGEST for factor in (*sources, *bins, positive)):
+            raise ConfigError(
+                f"balance by {' and '.join(config.balance)} can't be met together: evidence for steps and against them lies "
+                "in parts of its own, so that to level one is to tilt the other; balance by one of them"
+            )
         if all(abs(new - old) <= 1e-12 * old for new, old in zip([*sources, *bins, positive], before, strict=True)):
             break
     return Weights(sources=tuple(sources), bins=tuple(bins), positive=positive)

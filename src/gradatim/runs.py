@@ -77,7 +77,7 @@ class Run:
     def seconds(self) -> float:
         """Wall time of the stages that this object was asked for, over all sessions but those that were killed."""
         stages = self.manifest()["stages"]
-        return round(sum(stages[name].get("seconds", 0.0) for name in self._asked if name in stages), 1)
+        return round(sum(float(stages[name].get("seconds", 0.0)) for name in self._asked if name in stages), 1)
 
     def stage(
         self,

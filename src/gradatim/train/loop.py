@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -164,7 +165,7 @@ def recomputed(module: nn.Module, config: FitConfig) -> Iterator[None]:
         layers = []
     elif not layers:
         raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
-    again = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": partial(as_now, module)}
+    again: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": partial(as_now, module)}
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, **again)
     try:

@@ -76,6 +76,8 @@ def test_audit_writes_one_page_and_one_json(folder: Path, capsys: pytest.Capture
     assert "&lt;script&gt;" in page
     assert "color-scheme: light dark" in page
     assert not re.search(r"(?:src|href)=[\"'](?!#|data:)", page)
+    shown = dict(re.findall(r'-title">\d+\. [^<]*: ([^:<]*)</h3>.*?predicted: <b>([^<]*)</b>', page, re.DOTALL))
+    assert shown["first error unknown"] == "unknown"
     titles = [table["title"] for table in json.loads((folder / "page" / "report.json").read_text("utf-8"))["tables"]]
     assert titles[0] == "What the labels say"
     assert {"Noise of repeated draws", "Against the other labeller", "By number of steps", "Look here first"} <= set(

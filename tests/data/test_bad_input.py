@@ -6,12 +6,14 @@ import gzip
 import io
 import json
 import math
+import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +44,7 @@ def lines(*rows: Any) -> bytes:
         (b'{"\\udc00": 1}\n', "half a surrogate pair", "whole Unicode characters"),
         (b"[" * 100_000 + b"\n", "recursion", "one JSON object a line"),
         (b'{"a": ' + b"9" * 5000 + b"}\n", "digits", "one JSON object a line"),
+        (b'{"a": ' + b"[" * 600 + b'"\\u0041"' + b"]" * 600 + b"}\n", "nested too deeply", "an object of few levels"),
     ],
 )
 def test_malformed_lines(tmp_path: Path, line: bytes, found: str, expected: str) -> None:
@@ -76,6 +79,8 @@ def test_good_unicode(tmp_path: Path) -> None:
         ("rows.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 1000)[:-20], "can't be unpacked"),
         ("rows.jsonl.gz", b"plain text", "can't be unpacked"),
         ("rows.jsonl.zst", b"plain text", "can't be unpacked"),
+        ("rows.jsonl.zst", zstandard.compress(b'{"a": 1}\n' * 100_000)[:40], "can't be unpacked"),
+        ("rows.jsonl.zst", zstandard.compress(b'{"a": 1}\n')[:-3], "can't be unpacked"),
     ],
 )
 def test_broken_archives(tmp_path: Path, name: str, content: bytes, found: str) -> None:
@@ -84,6 +89,42 @@ def test_broken_archives(tmp_path: Path, name: str, content: bytes, found: str) 
 
     with pytest.raises(InputError, match=found):
         list(records.read_rows(tmp_path / name, skip_bad=True))
+
+
+WHOLE = b'[{"id": "p", "problem": "q", "steps": ["a"], "label": -1}]'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("whole.json.gz", gzip.compress(WHOLE * 1000)[:-20], "can't be unpacked"),
+        ("whole.json.gz", WHOLE, "can't be unpacked"),
+        (
+            "whole.json.zst",
+            zstandard.ZstdCompressor(write_checksum=True).compress(WHOLE)[:-1] + b"x",
+            "can't be unpacked",
+        ),
+        ("whole.json", WHOLE.replace(b"q", b"\\ud800"), 'half a surrogate pair in "problem"'),
+    ],
+)
+def test_broken_files_of_one_value(tmp_path: Path, name: str, content: bytes, found: str) -> None:
+    """A `.json` file is as strict as JSON Lines: torn, mislabelled or no whole Unicode, it is an error with its name."""
+    (tmp_path / name).write_bytes(content)
+
+    for source in (str(tmp_path / name), f"processbench:{tmp_path / name}"):
+        with pytest.raises(InputError, match=found) as caught:
+            load_labelled(source)
+        assert name in str(caught.value)
+
+
+def test_broken_items_of_one_value_are_counted(tmp_path: Path) -> None:
+    """With `skip_bad` the other items are read."""
+    drops: Counter[str] = Counter()
+    (tmp_path / "whole.json").write_bytes(b'[{"a": "\\ud800"}, 3, {"a": "\\ud83d\\ude42"}]')
+
+    rows = list(records.read_whole(tmp_path / "whole.json", skip_bad=True, drops=drops))
+    assert [(row.line, row.data) for row in rows] == [(3, {"a": "🙂"})]
+    assert drops == {"expected whole Unicode characters": 1, "expected an object": 1}
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -368,3 +409,21 @@ def test_what_no_reader_takes_is_not_written(tmp_path: Path, row: Any, found: st
     with pytest.raises(InputError, match=found):
         records.write_rows(tmp_path / "rows.jsonl", [{"a": 1}, row])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_zstandard_files_of_any_make_are_read_whole(tmp_path: Path, flush: bool) -> None:
+    """Several frames, an empty one among them, with or without their sizes, larger than what is unpacked at once."""
+    draw = random.Random(0)
+    rows = [{"n": n, "noise": draw.randbytes(20).hex()} for n in range(20_000)]
+    lines = [json.dumps(row).encode() + b"\n" for row in rows]
+    frames = []
+    for part in (lines[:7], [], lines[7:]):
+        if flush:
+            packer = zstandard.ZstdCompressor().compressobj()
+            frames.append(packer.compress(b"".join(part)) + packer.flush())
+        else:
+            frames.append(zstandard.compress(b"".join(part)))
+    (tmp_path / "rows.jsonl.zst").write_bytes(b"".join(frames))
+
+    assert [row.data for row in records.read_rows(tmp_path / "rows.jsonl.zst")] == rows

@@ -58,3 +58,16 @@ def test_two_results_do_not_share_a_file(tmp_path: Path) -> None:
         check_outputs([one, tmp_path / "folder" / ".." / "one.jsonl"], [data])
     with pytest.raises(ConfigError, match="would replace"):
         check_outputs([one, data], [data])
+
+
+def test_what_holds_no_rows_may_end_as_it_likes(tmp_path: Path) -> None:
+    """One object, a picture: the same is asked of it but the ending, and what was not asked for is passed over."""
+    data, one = tmp_path / "data.json", tmp_path / "map.json"
+    data.write_text("{}\n")
+    check_outputs([None], [data, None], [one, None])
+    with pytest.raises(ConfigError, match="JSON Lines"):
+        check_outputs([one], [data])
+    with pytest.raises(ConfigError, match="would replace"):
+        check_outputs([], [data], [data])
+    with pytest.raises(ConfigError, match="two results"):
+        check_outputs([tmp_path / "a.jsonl"], [], [tmp_path / "a.jsonl"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gradatim.core import Prefix, Score, Tally
 from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate import steps as measured
 from gradatim.evaluate.calibrating import CalibrateConfig, calibrate_stage, cross_fitted, fitted
+from gradatim.evaluate.first_error_sets import ConformalConfig
 from gradatim.evaluate.items import LabelledSource, read_labelled, step_items
 from gradatim.score.calibrate import read_calibration
 from gradatim.score.stage import Stats
@@ -217,3 +219,44 @@ def _by(labels: Any, name: str) -> Any:
     from dataclasses import replace
 
     return replace(labels, by=name)
+
+
+def test_one_problem_has_no_interval() -> None:
+    """Nothing can be resampled: the calibration error is told, and no certainty about it."""
+    of_one = measured.Steps(np.array([0.5, 0.5, 0.5]), np.array([1.0, 1.0, 1.0]), ("p", "p", "p"))
+    found = measured.calibration_error(of_one)
+
+    assert found.value == pytest.approx(0.5)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    two = measured.calibration_error(replace(of_one, problems=("p", "p", "q")))
+    assert two.low <= two.value <= two.high
+
+
+def test_scores_that_are_no_probabilities_have_no_reliability_diagram(tmp_path: Path) -> None:
+    """On the log-odds scale: only the scores after calibration are drawn, and the page says why there is no error before."""
+    made = simulated(40, 6)
+    for scores, drawn in ((made.scores, 2), ([(name, _odds(score)) for name, score in made.scores], 1)):
+        made.scores = scores
+        calibrate(made.write(tmp_path), method="platt", report=str(tmp_path / "page"))
+        numbers = json.loads((tmp_path / "page" / "report.json").read_text())
+
+        assert len(numbers["reliability"]) == drawn
+        assert all(0 <= one["score"] <= 1 for chart in numbers["reliability"] for one in chart["bins"])
+    assert numbers["reliability"][0]["title"].endswith("after")
+    assert "nan" not in numbers["summary"]
+    assert "outside 0 to 1" in numbers["summary"]
+
+
+def _odds(score: Score) -> Score:
+    steps = tuple(math.log(step / (1 - step)) for step in score.steps)
+    return Score(value=min(steps), steps=steps, reduction="min", by=score.by)
+
+
+@pytest.mark.parametrize("problems", [0, -3])
+def test_at_least_one_problem_is_asked_for(problems: int) -> None:
+    """A negative number would leave out the last problems."""
+    with pytest.raises(ConfigError, match=f"problems={problems}: expected at least 1"):
+        CalibrateConfig(labels="a", scores="b", problems=problems)
+    with pytest.raises(ConfigError, match=f"problems={problems}: expected at least 1"):
+        ConformalConfig(labels="a", scores="b", problems=problems)

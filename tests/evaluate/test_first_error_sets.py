@@ -108,6 +108,18 @@ def test_a_rule_is_written_and_applied_to_other_scores(tmp_path: Path) -> None:
         read_rule(tmp_path / "rule.json")
 
 
+@pytest.mark.parametrize("skipped", [False, True])
+def test_no_scores_are_no_empty_result(tmp_path: Path, skipped: bool) -> None:
+    """A rule applied to a file without a row, or without one that can be read."""
+    conformal(simulated(10, 2).write(tmp_path), miss=0.3, out=str(tmp_path / "rule.json"))
+    (tmp_path / "empty.jsonl").write_text("{}\n" if skipped else "")
+    asked = {"scores": str(tmp_path / "empty.jsonl"), "rule": str(tmp_path / "rule.json")}
+
+    with pytest.raises(InputError, match=r"empty\.jsonl: no score"):
+        conformal(asked, skip_bad=skipped, out=str(tmp_path / "sets.jsonl"))
+    assert not (tmp_path / "sets.jsonl").exists()
+
+
 def test_solutions_that_say_nothing_of_the_first_error_are_counted(tmp_path: Path) -> None:
     """Unknown first errors, and first errors at steps without a score."""
     made = simulated(30, 3)

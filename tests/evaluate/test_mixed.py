@@ -412,3 +412,70 @@ def test_what_a_judge_leaves_undecided_is_never_a_hit(bench: str, tmp_path: Path
     assert found["counts"]["undecided"] == found["counts"]["errors"] > 0
     assert found["measures"]["error_accuracy"]["value"] == 0
     assert found["measures"]["solution_mcc"]["value"] in (None, 0)
+
+
+@pytest.mark.parametrize("suite", ["processbench", "prmbench", "pairs", "pool", "lab"])
+def test_one_suite_twice_with_subsets_of_one_name(tmp_path: Path, suite: str) -> None:
+    """Two files called alike are two subsets: nothing is paired with itself or taken for seeds, and there is a page."""
+    rows = {
+        "processbench": {"id": "r", "problem": "{}?", "steps": ["a", "{}"], "label": 1, "final_answer_correct": True},
+        "prmbench": {
+            "original_question": "{}?",
+            "modified_question": "{}?",
+            "idx": "p",
+            "classification": "circular",
+            "original_process": ["a"],
+            "modified_process": ["a", "{}"],
+            "error_steps": [2],
+        },
+        "pairs": {"prompt": "{}?", "chosen": "good", "rejected": "bad {}"},
+        "pool": {
+            "problem_id": "p",
+            "candidate_index": 0,
+            "problem": "{}?",
+            "steps": ["a", "{}"],
+            "extracted_answer": "1",
+            "is_correct": True,
+            "model_name": "m",
+        },
+    }
+    data = ["test:1", "train:1"]
+    for place, name in enumerate(("one", "other") if suite != "lab" else ()):
+        (tmp_path / name).mkdir()
+        row = json.loads(json.dumps(rows[suite]).replace("{}", name))
+        data[place] = write(tmp_path / name / "same.jsonl", [row])
+    out = stage(Hashed(), suites=tuple(f"{suite}={one}" for one in data), report=str(tmp_path / "page"))
+
+    names = [one["subset"] for one in out["suites"]]
+    assert names[1] == f"{names[0]} (2)"
+    assert [one["data"] for one in out["suites"]] == data
+    assert [one["subset"] for one in out["results"]] == names
+    assert out["seeds"] == out["differences"] == []
+    assert names[1] in (tmp_path / "page" / "report.html").read_text()
+
+
+def test_recorded_scores_of_two_files_called_alike(bench: str, tmp_path: Path) -> None:
+    """The same, by a file of scores; two models are still compared, on each of the subsets."""
+    (tmp_path / "b").mkdir()
+    again = str(Path(bench).replace(tmp_path / "b" / "easy.jsonl"))
+    write(Path(bench), [row.data for row in records.read_rows(again)][::2])
+    file = recorded(tmp_path / "s.jsonl", again, Hashed("file"))
+    suites = (f"processbench={bench}", f"processbench={again}")
+    alone = stage(suites=suites, scores=(file,), report=str(tmp_path / "page"))
+    both = stage(Hashed(), suites=suites, scores=(file,))
+
+    assert [(one["subset"], one["counts"]["rows"]) for one in alone["results"]] == [("easy", 15), ("easy (2)", 30)]
+    assert alone["seeds"] == alone["differences"] == both["seeds"] == []
+    assert {(one["subset"], one["first"], one["second"]) for one in both["differences"]} == {
+        ("easy", "file", "hashed"),
+        ("easy (2)", "file", "hashed"),
+    }
+
+
+def test_choices_without_all_their_values_are_skipped(tmp_path: Path) -> None:
+    """A preference suite of which no row is scored whole has no result, as one without any score."""
+    data = write(tmp_path / "pairs.jsonl", [{"id": "p", "prompt": "P", "chosen": "a", "rejected": "b"}])
+    file = write(tmp_path / "s.jsonl", [{"id": "p#0/chosen/0", "value": 1.0}])
+
+    with pytest.raises(InputError, match="no scores for any of the suites"):
+        stage(suites=(f"pairs={data}",), scores=(file,), skip_bad=True)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from gradatim.cli import app
 from gradatim.core import Prefix, Step
 from gradatim.errors import InputError
 from gradatim.evaluate.preferences import (
@@ -114,3 +116,31 @@ def test_readers(tmp_path: Path) -> None:
     assert (nine.subset, len(nine.answers), len(two.answers)) == ("math", 6, 2)
     with pytest.raises(InputError, match="three of each"):
         read_choices("rm-bench", written(tmp_path / "bad.jsonl", {**styles, "chosen": ["a"]}), **read)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", [(), ("--json",), ("--report", "page")])
+def test_ties_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: tuple[str, ...]) -> None:
+    """RewardBench 2 with rows of Ties only has a score and no accuracy: printed, as JSON, and on a page, also for two."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"id": "ref:0", "prompt": "P", "chosen": ["a"], "rejected": ["x", "y"], "subset": "Ties"},
+        {"id": "tied:0", "prompt": "Q", "chosen": ["a", "b"], "rejected": ["x"], "subset": "Ties"},
+    ]
+    written(tmp_path / "ties.jsonl", *rows)
+    ends = [f"{row['id']}/{side}/{k}" for row in rows for side in ("chosen", "rejected") for k in range(len(row[side]))]
+    for name, wrong in (("one", 0.1), ("two", 0.6)):
+        values = {end: 0.9 if "chosen" in end else wrong for end in ends}
+        written(tmp_path / name, *({"id": f"Ties/{end}", "value": value} for end, value in values.items()))
+    words = ["evaluate", "reward-bench-2=ties.jsonl", "--scores", "one", "--scores", "two", *mode]
+    done = CliRunner().invoke(app, words)
+
+    assert done.exception is None
+    if mode == ("--json",):
+        found = json.loads(done.stdout)
+        assert [one["headline"] for one in found["results"]] == ["ties_score", "ties_score"]
+        assert found["results"][0]["measures"]["subset_average"] == found["results"][0]["measures"]["ties_score"]
+        assert found["differences"] == []
+    else:
+        assert "ties_score" in done.stdout
+    if mode[:1] == ("--report",):
+        assert "ties score" in (tmp_path / "page" / "report.html").read_text()

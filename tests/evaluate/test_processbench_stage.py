@@ -267,3 +267,13 @@ def test_the_page_shows_the_numbers_and_the_command(tmp_path: Path, data: str, s
     assert "a-1: wrong step" in text
     assert "a-3: false alarm" in text
     assert json.loads((folder / "report.json").read_text())["tables"][0]["rows"][0][1]["value"] == 0.5
+
+
+def test_scores_that_are_no_probabilities_have_no_reliability_diagram(data: str, tmp_path: Path):
+    """They claim no share of right steps, and would be drawn outside the frame."""
+    for scale, drawn in ((1, 1), (9, 0)):
+        rows = [{"id": name, "step_scores": [scale * score for score in found]} for name, found in SCORES.items()]
+        file = write(tmp_path / "s.jsonl", rows)
+        stage(data=data, scores=file, report=str(tmp_path / "page"))
+
+        assert len(json.loads((tmp_path / "page" / "report.json").read_text())["reliability"]) == drawn

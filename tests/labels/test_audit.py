@@ -22,7 +22,9 @@ from gradatim.problems.lab.checker import exact_labels
 from gradatim.problems.lab.markov import MarkovPolicy
 from gradatim.problems.lab.students import Student
 from gradatim.solutions.sample import SampleConfig, sample_stage
+from gradatim.stats import wilson
 from gradatim.verify.answers import exact_verifier
+from gradatim.view.audit import audit_report
 
 
 def solution(name: str, steps: int = 3, verdict: Verdict | None = Verdict.CORRECT, text: str = "step") -> Solution:
@@ -218,6 +220,29 @@ def test_what_cannot_be_told_is_missing_and_counted() -> None:
     found = audited(some).found["noise"]
     assert math.isnan(found["noise"].value)
     assert not math.isnan(found["overdispersion"].value)
+
+
+def test_the_summary_says_why_noise_is_not_known() -> None:
+    """Draws that have no bar are not called missing, and a single draw is not called a repeated one."""
+
+    def summary(tallies: list[tuple[int, int]], **fields: object) -> str:
+        labelled = [says(solution(f"p{i}"), tallies, 2, **fields) for i in range(5)]
+        return audit_report(audited(labelled), "labels", command="").summary
+
+    assert "no repeated draws" in summary([(1, 1), (1, 1), (0, 1)])
+    assert "no repeated draws of a fixed number" in summary([(3, 4), (1, 5), (0, 2)], optional_stopping=True)
+    told = summary([(3, 4), (4, 4), (0, 4)], truth="value", source="rollouts", rule="any (...)")
+    assert "no repeated draws" not in told
+    assert "do not say from which rate on a step is good" in told
+    assert "label noise 0." in summary([(9, 9), (8, 9), (0, 9)])
+
+
+def test_shares_of_none_have_an_interval() -> None:
+    """No rollout lost and no step close to its bar: a problem more could differ, so that Wilson's interval is given."""
+    rule = {"truth": "value", "source": "rollouts", "rule": "relative (...)", "start": Tally(99, 99)}
+    found = audited([says(solution(f"p{i}"), [(99, 99)] * 3, None, **rule) for i in range(8)]).found
+    assert found["verifier"]["lost"] == found["noise"]["unsure"] == wilson(0, 8)
+    assert found["noise"]["noise"] == wilson(0, 8)
 
 
 def test_inputs_that_make_no_sense() -> None:

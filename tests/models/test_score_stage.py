@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gradatim import records
+from gradatim.choose import ChooseConfig, choose_stage
 from gradatim.core import Solution
 from gradatim.errors import ConfigError, InputError
 from gradatim.models import checkpoint
@@ -110,6 +111,59 @@ def test_bad_rows_are_errors_or_counted(tmp_path: Path, row: dict[str, Any], mes
     result = score_stage(ScoreConfig(data=data, skip_bad=True), scorer, quiet=True)
     assert [scored["id"] for scored in result["scores"]] == ["a"]
     assert sum(result["rows"]["dropped"].values()) == 1
+
+
+POOL = [
+    {
+        "problem_id": problem_id,
+        "candidate_index": index,
+        **({"problem": {"question": f"How many, {problem_id}?"}} if index == 1 else {}),
+        "steps": ["3 + 12 = 15.", f"The answer is {index}."],
+        "extracted_answer": str(index),
+        "is_correct": index == 1,
+        "model_name": "author",
+    }
+    for index in (1, 2, 3)
+    for problem_id in ("p", "q")
+]
+
+
+def test_scores_of_a_public_pool_are_those_of_its_candidates(tmp_path: Path) -> None:
+    """Author, index and the prompt, which stands on one row a problem, are read as `choose` reads them."""
+    scorer, pool, out = (
+        ModelScorer(reward_model()),
+        write(tmp_path / "pool.jsonl", POOL),
+        str(tmp_path / "scores.jsonl"),
+    )
+    result = score_stage(ScoreConfig(data=pool, out=out), scorer, quiet=True)
+    chosen = choose_stage(ChooseConfig(pool=pool, scores=(out,)), quiet=True)
+
+    assert chosen["problems"] == 2
+    full = [{**row, "problem": f"How many, {row['problem_id']}?", "id": str(n)} for n, row in enumerate(POOL)]
+    for row in full:
+        del row["candidate_index"]
+    plain = score_stage(ScoreConfig(data=write(tmp_path / "plain.jsonl", full)), scorer, quiet=True)
+    for one, other in zip(result["scores"], plain["scores"], strict=True):
+        assert one["steps"] == pytest.approx(other["steps"])
+
+
+def test_a_candidate_without_a_prompt_is_an_error_or_counted(tmp_path: Path) -> None:
+    """Where no row of a problem bears its prompt there is nothing to score it under."""
+    scorer, data = ModelScorer(reward_model()), write(tmp_path / "in.jsonl", [*POOL, {**POOL[2], "problem_id": "r"}])
+
+    with pytest.raises(InputError, match=r"in.jsonl:7:.*without a prompt"):
+        score_stage(ScoreConfig(data=data), scorer, quiet=True)
+    result = score_stage(ScoreConfig(data=data, skip_bad=True), scorer, quiet=True)
+    assert result["rows"] == {"scored": 6, "dropped": {"expected the prompt on one candidate of each problem": 1}}
+
+
+def test_a_pool_has_to_be_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe can be read only once, and a prompt may stand on any row."""
+    text = "".join(json.dumps(row) + "\n" for row in POOL)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    with pytest.raises(InputError, match="a pool from a pipe"):
+        score_stage(ScoreConfig(), ModelScorer(reward_model()), quiet=True)
 
 
 def test_the_cost_is_this_call_s(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from search_worlds import FunctionScorer, Recording, wandering
+from typer.testing import CliRunner
 
 from gradatim import load, load_policy
+from gradatim.cli import app
 from gradatim.core import Problem, Step
 from gradatim.problems.lab import load as lab_problems
+from gradatim.score.calibrate import Calibration, write_calibration
 from gradatim.score.engine import ModelScorer
 from gradatim.search import Account, Prices, SearchConfig, search
 from gradatim.solutions.local import LocalPolicy
@@ -119,6 +124,30 @@ def test_counts_that_nobody_keeps_are_none() -> None:
     assert (account.prefilled, account.scored, account.distinct) == (None, None, None)
     assert account.flops(Prices(write=1, read=1, score=1)) is None
     assert Account(generated=3, prefilled=None) + Account(generated=1) == Account(generated=4, prefilled=None)
+
+
+def test_a_calibration_that_leaves_the_ranking_alone_leaves_the_account_alone(tmp_path: Path) -> None:
+    """The tokens are those of the model inside, distinct ones and operations included."""
+    halved = Calibration(
+        method="temperature",
+        scale="probability",
+        numbers={"temperature": (2.0,)},
+        truth="validity",
+        target="valid",
+        scorer="lab-prm",
+        items=1,
+        problems=1,
+    )
+    write_calibration(tmp_path / "map.json", halved)
+    asked = ["search", "lab:test:1", "--n", "1", "--width", "2", "--keep", "1", "--json", "--quiet"]
+    plain, mapped = (
+        json.loads(CliRunner().invoke(app, [*asked, *more]).stdout)
+        for more in ([], ["--calibration", str(tmp_path / "map.json")])
+    )
+    assert plain["account"]["distinct"] > 0
+    assert plain["account"]["flops"] > 0
+    assert mapped["account"] == plain["account"]
+    assert mapped["problems"][0]["value"] != plain["problems"][0]["value"]
 
 
 def test_operations_are_tokens_times_prices() -> None:

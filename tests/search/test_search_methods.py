@@ -102,9 +102,10 @@ def plain_beam(policy: object, scorer: FunctionScorer, n: int, width: int, keep:
     return set(finished), min(finished, key=lambda text: finished[text])
 
 
-@given(n=st.integers(1, 4), each=st.integers(1, 4), keep=st.integers(1, 4), salt=st.integers(0, 10))
-def test_beam_search_is_what_plain_loops_do(n: int, each: int, keep: int, salt: int) -> None:
+@given(more=st.integers(0, 3), each=st.integers(1, 4), keep=st.integers(1, 4), salt=st.integers(0, 10))
+def test_beam_search_is_what_plain_loops_do(more: int, each: int, keep: int, salt: int) -> None:
     """The same finished solutions and the same best one as a reference that shares nothing with it."""
+    n = keep + more
     scorer = FunctionScorer(lambda prefix: (hash_of(prefix.text) * (salt + 1)) % 7 / 7)
     policy = wandering()
     found = found_by(policy, scorer, n=n, width=each * keep, keep=keep)
@@ -129,6 +130,7 @@ def test_what_holds_for_every_search(method: str, n: int, each: int, keep: int, 
     """No solution twice, never more winners than asked for, no draw twice, and every token and draw on the account."""
     policy = Recording(wandering(letters))
     scorer = FunctionScorer(lambda prefix: hash_of(prefix.text) % 11 / 11)
+    n = max(n, keep)
     found = found_by(policy, scorer, method=method, n=n, width=each * keep, keep=keep, simulations=8)
     solutions = [one.solution for one in found.candidates]
     assert len({one.prefix for one in solutions}) == len(solutions)
@@ -319,6 +321,8 @@ def test_budgets_of_steps_and_tokens() -> None:
     ("settings", "words"),
     [
         ({"keep": 4, "width": 10}, "keep=4 does not divide width=10"),
+        ({"method": "beam", "n": 1}, "keep=4 is more than n=1"),
+        ({"method": "lookahead", "n": 2, "width": 9, "keep": 3}, "keep=3 is more than n=2"),
         ({"n": 0}, "n=0"),
         ({"width": 0, "keep": 0}, "width=0"),
         ({"method": "best"}, "method='best'"),
@@ -332,3 +336,11 @@ def test_bad_settings_are_errors(settings: dict[str, object], words: str) -> Non
 
     with pytest.raises(ConfigError, match=words):
         SearchConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_defaults_fit_every_method(method: str) -> None:
+    """And one solution may be asked for where it does not bound what goes on."""
+    assert SearchConfig(method=method).keep == 4  # type: ignore[arg-type]
+    if method not in ("beam", "lookahead"):
+        assert SearchConfig(method=method, n=1).keep == 4  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from model_server import FAULTS, Fault, ModelServer
 from gradatim.core import Continuation, Prefix, Step, seed_for
 from gradatim.errors import BackendError, ConfigError
 from gradatim.solutions.endpoint import EndpointPolicy, load_endpoint
+from gradatim.solutions.endpoint.policy import _notes
 from gradatim.solutions.scripted import ScriptedPolicy
 from gradatim.solutions.settings import EndpointSettings, PolicySettings
 
@@ -402,3 +403,13 @@ def test_texts_end_with_their_answer_where_that_was_asked() -> None:
         [row], [cut] = (asked.write(PREFIXES[:1], draws=range(3)) for asked in (free, brief))
     assert [text.text for text in cut] == [text.text.removesuffix("and on and on") for text in row]
     assert [(text.finish, text.tokens) for text in cut] == [("stop", 7)] * 3
+
+
+def test_an_outage_casts_no_doubt_on_the_chat_template() -> None:
+    """Draws that failed are no texts; where there are none, none began again."""
+    assert _notes(Counter(requests=130, retries=13, failed=160)) == []
+    with ModelServer(ScriptedPolicy(script), lambda times, body: "400") as server:
+        asked = policy(server)
+        with pytest.raises(BackendError):
+            asked.write(PREFIXES[:1], draws=range(8))
+        assert asked.report()["notes"] == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from model_server import ModelServer
+from model_server import Fault, ModelServer
 
 from gradatim import records
 from gradatim.cli import app
@@ -73,6 +75,55 @@ def test_a_forecast_without_a_server_is_no_forecast_of_nothing(verb: tuple[str, 
     asked = ("--policy", gone.url, "--served-model", "m", "--tries", "1", "--out", "found.jsonl", "--quiet")
     with pytest.raises(BackendError, match="nothing could be written"):
         app([*verb, "--forecast", "--pilot", "2", *asked])
+
+
+SEARCH = ("search", "lab:test:3", "--n", "1", "--width", "2", "--keep", "1", "--batch", "1")
+SOLVE = ("solve", "lab:test:3", "--n", "2")
+
+
+@pytest.mark.parametrize("verb", [(*SEARCH, "--out", "found"), SEARCH, SOLVE])
+def test_nothing_found_without_a_server_is_an_error(verb: tuple[str, ...]) -> None:
+    """Nor does it replace what was found before."""
+    with ModelServer(MarkovPolicy()) as gone:
+        pass
+    Path("found").mkdir()
+    Path("found/solutions.jsonl").write_text("before")
+    asked = ("--policy", gone.url, "--served-model", "m", "--tries", "1", "--backoff", "0", "--quiet")
+    with pytest.raises(BackendError, match=r"nothing could be written: .* no connection"):
+        app([*verb, *asked])
+    assert Path("found/solutions.jsonl").read_text() == "before"
+
+
+@pytest.mark.parametrize("verb", [(*SEARCH, "--out", "found"), SEARCH, SOLVE])
+def test_what_failed_for_some_problems_is_told(verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """People and machines see it; the same command fills the gaps where the work is kept, and only there it says so."""
+    [first, *_] = load("test", 1)
+
+    def faults(times: int, body: dict[str, Any]) -> Fault | None:
+        return "400" if body["messages"][0]["content"] == first.prompt else None
+
+    with ModelServer(MarkovPolicy(), faults) as server:
+        asked = ("--policy", server.url, "--served-model", "m", "--quiet", "--prompt-template", "{prompt}")
+        for more in ((), ("--json",)):
+            with pytest.raises(SystemExit) as end:
+                app([*verb, *asked, *more])
+            assert end.value.code == 0
+            shown = capsys.readouterr().out
+            if not more:
+                assert re.search(r"2 not written: \S+ 400 \(a planted 400\)", shown)
+                assert "--step-limit may help" not in shown
+                assert ("fills the gaps" in shown) == ("--out" in verb)
+    found = json.loads(shown)
+    assert list(found["not_written"].values()) == [2]
+    assert found["endpoint"]["failed"] >= 2
+    rows = found["solved" if verb is SOLVE else "problems"]
+    assert [row["problem_id"] for row in rows] == ["lab-test-0", "lab-test-1", "lab-test-2"]
+    assert [bool(row["not_written"]) for row in rows] == [True, False, False]
+    assert rows[0]["answer"] is None
+    assert rows[1]["text"]
+    if verb is SOLVE:
+        assert "a planted 400" in rows[0]["reason"]
+        assert found["refused"] == 0
 
 
 @pytest.mark.parametrize("tokens", [3, 100])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from gradatim.core import Continuation, Prefix, Step
-from gradatim.errors import ConfigError, InputError
+from gradatim.errors import CheckpointError, ConfigError, InputError
 from gradatim.solutions.local import LocalPolicy
-from gradatim.solutions.local.sampling import generator, key_of
+from gradatim.solutions.local.decode import Ends, Request
+from gradatim.solutions.local.first import first_step_over
+from gradatim.solutions.local.sampling import choose, generator, key_of
 from gradatim.solutions.settings import PolicySettings
 from gradatim.solutions.spans import Span
-from gradatim.steps import by_line
+from gradatim.steps import SPLITTERS, by_line
 from tiny_models import bpe_tokenizer, causal
 
 ARCHITECTURES = ("llama", "qwen2", "mistral", "gpt2", "neox")
@@ -123,8 +128,6 @@ def test_temperature_and_top_p(temperature: float, top_p: float) -> None:
 
 def test_sampling_has_the_right_frequencies() -> None:
     """Drawn often, tokens come with the probabilities of softmax(logits / T) (chi-squared, 4 degrees of freedom)."""
-    from gradatim.solutions.local.sampling import choose
-
     logits = torch.tensor([[0.0, 1.0, -1.0, 2.0, -40.0, 0.5]]).expand(20_000, 6)
     uniforms = torch.from_numpy(generator(1, b"frequencies", 0).random(20_000))
     counts = torch.bincount(choose(logits, uniforms, 0.7, 1.0), minlength=6).numpy()
@@ -168,6 +171,132 @@ def test_one_step_is_the_first_step_of_the_whole_text() -> None:
         assert one.finish == ("step" if len(steps) > 1 else whole.finish)
         assert one.tokens <= whole.tokens
     assert {one.finish for row in ones for one in row} >= {"step", "stop"}
+
+
+DISPLAYED = [
+    r"Hence \[ x = 7. \] So it is. Next",
+    r"Hence \[ x = 7. Y \] So. Next",
+    "We have \\begin{align*}\nx &= 7. \\\\\n\n\ny &= 8. Z\n\\end{align*}\nSo it is. Next",
+    "It costs $5. He pays. Then\n\nhe leaves. Next",
+    "So $$a = 1. B$$ holds. Next",
+    r"So \(a = 1. B\) holds. Next",
+    r"It is open \[ x = 7. Then nothing closes it. Next",
+    "First\nStep 2nd is none\nStep 3 is one\n",
+    "One.\n\n  (Two is here)\n\nthree",
+    "Thinking\n\n</think>\n\nAnswer: 7",
+    "Run\n```python3\nx\n```\n```python\ny\n```\nend",
+    "ends\n\u3000\nhere\nnow",
+]
+"""Texts whose first step looks over before it is."""
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS)
+@pytest.mark.parametrize("text", DISPLAYED)
+def test_a_step_is_not_over_before_its_end_is_certain(splitter: str, text: str) -> None:
+    """Written token by token, the first step is that of the whole text; mathematics that is not closed yet ends none."""
+    policy = LocalPolicy(make_model("llama"), tokenizer(), settings(), name="x", splitter=SPLITTERS[splitter])
+    ids = [*tokenizer().encode(text, add_special_tokens=False), STOPS[0]]
+
+    def write(requests: Sequence[Request], ends: Ends | None = None, over: Ends | None = None) -> list[list[int]]:
+        over_at = (k for k in range(1, len(ids)) if ends is not None and ends(0, ids[:k]))
+        return [ids[: next(over_at, len(ids))]]
+
+    policy._decoder.write = write  # type: ignore[method-assign]
+    [[whole]] = policy.write([Prefix("p", "q")], draws=range(1))
+    [[one]] = policy.write([Prefix("p", "q")], draws=range(1), one_step=True)
+    assert whole == Continuation(text, "stop", len(ids))
+    assert one.text == SPLITTERS[splitter](text)[0].text
+
+
+PIECES = [
+    *(
+        "\n",
+        "\n\n",
+        " ",
+        "  ",
+        "\t",
+        ". ",
+        ".",
+        "A",
+        "b ",
+        "1",
+        "12",
+        "$5",
+        "x$",
+        "$",
+        "$$",
+        "(",
+        "[",
+        '"',
+        "**",
+        "\\",
+        "。",
+        "e.g",
+    ),
+    *(
+        r"\(",
+        r"\)",
+        r"\[",
+        r"\]",
+        r"\begin{al}",
+        r"\end{al}",
+        r"\begin{b*}",
+        r"\end{b*}",
+        "Step 1",
+        "step 3 ",
+        "1.",
+        "_",
+        "#",
+    ),
+    *(
+        "<",
+        "</",
+        "<think>",
+        "</think>",
+        "<search>",
+        "</search>",
+        "<tool_call>",
+        "</tool_call>",
+        "```",
+        "```python",
+        "```output",
+    ),
+]
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS)
+@given(text=st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+@example(text="".join(PIECES))
+def test_law_of_the_first_step(splitter: str, text: str) -> None:
+    """Where it is called over in a beginning of a text, it is the first step of the text."""
+    split = SPLITTERS[splitter]
+    for end in range(len(text)):
+        if first_step_over(split, text[:end]):
+            assert split(text[:end])[0].text == split(text)[0].text
+            break
+
+
+def test_a_step_is_over_with_the_first_letter_of_the_next() -> None:
+    """Where nothing is open, one character says it."""
+    for splitter, text in (
+        ("line", "a = $5\nb"),
+        ("blank-line", "a\n\nb"),
+        ("sentence", "It is so. B"),
+        ("think", "a\n\nb"),
+    ):
+        assert first_step_over(SPLITTERS[splitter], text)
+        assert not first_step_over(SPLITTERS[splitter], text[:-1])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_are_an_error(temperature: float, broken: float) -> None:
+    """At temperature 0, too; a token that the model rules out (minus infinity) is none."""
+    logits = torch.tensor([[0.0, -float("inf"), 2.0], [1.0, broken, 0.0]])
+    uniforms = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    with pytest.raises(CheckpointError, match="not numbers"):
+        choose(logits, uniforms, temperature, 1.0)
+    assert choose(logits[:1], uniforms[:1], temperature, 1.0).tolist() == [2]
 
 
 def test_no_room_is_length_not_an_error() -> None:

@@ -17,6 +17,7 @@ from gradatim import records
 from gradatim.core import Prefix, Score
 from gradatim.evaluate.asked import EvaluateConfig
 from gradatim.evaluate.mixed import evaluate_stage
+from gradatim.view.evaluation.curves import curves_of
 
 EVIL = "</script><script>x</script>\ud800"
 
@@ -151,6 +152,20 @@ def test_each_suite_has_its_numbers_and_charts(mixed: Path) -> None:
     assert set(re.findall(r"<title>([a-z]+)</title>", drawn)) == {"first", "calibrated"}
     assert "best rule without a model" in text
     assert "wide − rule" in text
+
+
+def test_a_reliability_chart_says_which_steps_it_shows(mixed: Path) -> None:
+    """PRMBench has labels behind the first error, too, and uses them; the other suites stop there."""
+    found = json.loads((mixed / "report.json").read_text())
+    notes = {}
+    for suite in ("processbench", "prmbench", "pool"):
+        charts = curves_of([[one for one in found["results"] if one["suite"] == suite]], found["models"])
+        notes[suite] = next(one.note for one in charts if one.title.startswith("Reliability"))
+
+    assert "Steps up to the first error" in notes["processbench"]
+    assert "All labelled steps" in notes["prmbench"]
+    assert "first error" not in notes["prmbench"]
+    assert "steps" not in notes["pool"].lower()
 
 
 def test_what_is_left_out_is_counted(mixed: Path, tmp_path: Path) -> None:

@@ -153,7 +153,10 @@ def abstain_stage(config: AbstainConfig) -> dict[str, Any]:
     Each of `wrong_of_all`, `wrong_of_answered` and `answered` is a mean over resplits with its standard error
     (`monte_carlo`) and their standard deviation (`spread`); `broken` is the share of resplits in which more than `risk` of
     the held-out half's answered problems were wrong, which is more often than the promise is broken, as a half is small.
+    ConfigError, before any work, if `config.out` can't be written or would replace what is read.
     """
+    if config.out is not None:
+        records.check_output(config.out, [config.pool, config.scores, config.rule], rows=config.rule is not None)
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
     method, first = None, None

@@ -94,8 +94,10 @@ def choose_stage(config: ChooseConfig, *, quiet: bool = False) -> dict[str, Any]
     an entry has the members' `disagreement` on it, and `ensembles` says how far they disagree in all. `rows` is there if
     some problems have verdicts, and is about those: the mean over problems, with its 95 % interval from the bootstrap over
     problems (the same resamples for all rows; Wilson's interval where the mean is 0 or 1). A tied choice goes to the lowest
-    candidate index (`tied` counts the others); in `rows` ties share evenly.
+    candidate index (`tied` counts the others); in `rows` ties share evenly. ConfigError, before any work, if `config.out`
+    can't be written or would replace what is read.
     """
+    records.check_outputs([config.out], [config.pool, *config.scores])
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
     if pool.size > stats.LARGEST:

@@ -11,6 +11,7 @@ from gradatim.cli.app import aligned, app, asides, refuse_unused, show
 from gradatim.evaluate.calibrating import CalibrateConfig, calibrate_stage
 from gradatim.evaluate.first_error_sets import ConformalConfig, conformal_stage
 from gradatim.flags import command
+from gradatim.records import check_outputs
 from gradatim.score.opening import Opening, open_scorer
 from gradatim.score.stage import CountingScorer
 
@@ -18,14 +19,14 @@ from gradatim.score.stage import CountingScorer
 @command(app, "calibrate", CalibrateConfig, Opening)
 def calibrate_command(config: CalibrateConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """Fit a map from scores to probabilities of something named, and measure it on problems it has not seen."""
-    result = calibrate_stage(config, _scorer(config.model, opening), opening=[opening], quiet=quiet)
+    result = calibrate_stage(config, _scorer(config, opening), opening=[opening], quiet=quiet)
     show(result, as_json, _calibration(runs.plain(result)))
 
 
 @command(app, "conformal", ConformalConfig, Opening)
 def conformal_command(config: ConformalConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """Sets of places where the first error may be, which miss the true one no more often than promised."""
-    result = conformal_stage(config, _scorer(config.model, opening), quiet=quiet)
+    result = conformal_stage(config, _scorer(config, opening), quiet=quiet)
     show(result, as_json, _sets(runs.plain(result)))
 
 
@@ -36,11 +37,13 @@ def abstain_command(config: AbstainConfig, *, as_json: bool, quiet: bool) -> Non
     show(result, as_json, _abstention(runs.plain(result)))
 
 
-def _scorer(model: str | None, opening: Opening) -> CountingScorer | None:
-    if model is not None:
-        return open_scorer(model, opening)
-    refuse_unused(opening)
-    return None
+def _scorer(config: CalibrateConfig | ConformalConfig, opening: Opening) -> CountingScorer | None:
+    if config.model is None:
+        refuse_unused(opening)
+        return None
+    # The stage sees the model and not the map that opened it.
+    check_outputs([config.keep_scores], [opening.calibration], [config.out])
+    return open_scorer(config.model, opening)
 
 
 def _calibration(result: Mapping[str, Any]) -> str:

@@ -17,7 +17,9 @@ from gradatim.evaluate.mixed import evaluate_stage
 from gradatim.evaluate.pool_suite import pool_warnings
 from gradatim.evaluate.processbench import ProcessBenchConfig, processbench_stage, processbench_warnings
 from gradatim.flags import command
+from gradatim.records import check_outputs
 from gradatim.score.opening import Opening, open_scorer
+from gradatim.view.report import report_files
 
 
 def _openers(models: Sequence[str], opening: Opening) -> list[Callable[[], Scorer]]:
@@ -72,8 +74,10 @@ def pool_command(config: NestedConfig, *, as_json: bool, quiet: bool) -> None:
 @command(evaluate, "suites", EvaluateConfig, Opening, arguments=("suites",))
 def suites_command(config: EvaluateConfig, opening: Opening, *, as_json: bool, quiet: bool) -> None:
     """Several suites and models in one report; the word "suites" may be left out: `gradatim evaluate prmbench lab ...`."""
+    if config.report is not None:  # the stage sees the models and not the map that opened them
+        check_outputs([], [opening.calibration], report_files(config.report))
     result = evaluate_stage(config, _openers(config.model, opening), opening=[opening], quiet=quiet)
-    show(result, as_json, _table(result))
+    show(result, as_json, "" if as_json else _table(result))
     _warned(result["warnings"])
 
 

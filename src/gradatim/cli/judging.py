@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim import records, runs
-from gradatim.cli.app import aligned, app, noted, show
+from gradatim.cli.app import aligned, app, left_out, noted, show
 from gradatim.core import Solution
 from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
@@ -71,7 +71,8 @@ def judge_command(
     if flags.forecast:
         inputs = (config, policy, solutions, flags.out)
         found = judge_forecast(*inputs, pilot=flags.pilot, price=flags.price, quiet=quiet)
-        show({**found, **served(policy)}, as_json, noted(_forecast(found), policy, found))
+        human = "\n".join([noted(_forecast(found), policy, found), *left_out(drops)])
+        show({**found, **served(policy), "dropped": dict(drops)}, as_json, human)
         return
     result = judge_stage(config, policy, solutions, flags.out, whole=whole, quiet=quiet)
     counts = {**result, "read": len(solutions) + drops.total(), "used": result["labelled"]}
@@ -82,7 +83,8 @@ def judge_command(
         f"{result['errors_found']} have a first error, of {result['errors_unknown']} it is unknown\n"
         f"abstained: {abstained or 'none'}\nwritten to {result['path']}, critiques to {result['critiques_path']}"
     )
-    show({**counts, **served(policy)}, as_json, noted(human, policy, result))
+    human = "\n".join([noted(human, policy, result), *left_out(counts["dropped"])])
+    show({**counts, **served(policy)}, as_json, human)
 
 
 def _solutions(flags: JudgeFlags, drops: Counter[str]) -> tuple[list[Solution], bool]:
@@ -144,7 +146,7 @@ def consensus_command(flags: ConsensusFlags, config: ConsensusConfig, *, as_json
     tables = [aligned("coverage", rows), aligned("agreement (share, kappa of first errors, kappa of steps)", pairs)]
     notes = [f"note: {line}" for line in result["notes"]]
     ends = f"written to {result['path']}, disagreements to {result['disagreements_path']}"
-    show(result, as_json, "\n\n".join([head, *tables, "\n".join([*notes, ends])]))
+    show(result, as_json, "\n\n".join([head, *tables, "\n".join([*notes, ends, *left_out(result["dropped"])])]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,5 +180,6 @@ def audit_command(flags: AuditFlags, config: AuditConfig, *, as_json: bool, quie
         for table in (*first, *(table for table in report.tables[3:] if table.title.startswith("Against")))
     ]
     looks = [f"  {row['solution_id']}: {'; '.join(row['reasons'])}" for row in done.found["look_first"][:5]]
-    human = [report.summary, *tables, "\n".join(["look here first", *(looks or ["  nothing stands out"]), *others])]
-    show({**done.found, "dropped": dict(drops), **page}, as_json, "\n\n".join(human))
+    ends = ["look here first", *(looks or ["  nothing stands out"]), *others, *left_out(drops)]
+    human = "\n\n".join([report.summary, *tables, "\n".join(ends)])
+    show({**done.found, "dropped": dict(drops), **page}, as_json, human)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 
 from gradatim import records, runs
-from gradatim.cli.app import app, remark, show
+from gradatim.cli.app import app, left_out, remark, show
 from gradatim.errors import ConfigError
 from gradatim.flags import command
 from gradatim.scale.scorers import open_scorers
@@ -23,7 +23,7 @@ def score_command(
 ) -> None:
     """Score solutions: rows of {problem|prompt, steps|completions} from a file or standard input."""
     if config.out is not None:
-        records.check_output(config.out, [config.data])
+        records.check_output(config.out, [config.data, opening.calibration])
     usual = ScoreConfig()
     if opening.server is not None and (config.device, config.dtype) != (usual.device, usual.dtype):
         raise ConfigError("--device and --dtype are for models that run here; a --server has been started with its own")
@@ -38,7 +38,8 @@ def score_command(
         lines.append(f"{row['id']}  {row['reduction']} {value}  [{steps}]{error}")
     if not config.stats:
         remark(result["stats"]["notes"])
-    show(result, as_json, "\n".join([*lines, *(cost_lines(result["stats"]) if config.stats else [])]))
+    cost = cost_lines(result["stats"]) if config.stats else []
+    show(result, as_json, "\n".join([*lines, *cost, *left_out(result["rows"]["dropped"])]))
 
 
 @dataclass(frozen=True, kw_only=True)

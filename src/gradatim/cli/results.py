@@ -9,7 +9,7 @@ from typing import Any
 
 from gradatim import records
 from gradatim.choose import ChooseConfig, choose_stage, table
-from gradatim.cli.app import aligned, app, asides, show
+from gradatim.cli.app import aligned, app, asides, left_out, show
 from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
 from gradatim.problems.sources import load_problems
@@ -66,7 +66,7 @@ def verify_command(config: VerifyConfig, *, as_json: bool, quiet: bool) -> None:
     refused = [f"  {row['id']}: gold {row['gold']!r}: {row['reason']}" for row in result["refused"]]
     share = result["accepted"] / result["used"] if result["used"] else float("nan")
     head = f"{result['accepted']} of {result['used']} gold answers accepted ({share:.2%}) in {result['seconds']:.1f} s"
-    show(result, as_json, "\n".join([head, *refused]))
+    show(result, as_json, "\n".join([head, *refused, *left_out(result["dropped"])]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +97,12 @@ def split_command(flags: SplitFlags, *, as_json: bool, quiet: bool) -> None:
 
 
 def _text(row: records.Row) -> str:
+    """Steps come first: beside them an `answer` is the final one, and not the text."""
+    if "schema" in row.data or row.name_of("steps", "completions") is not None:
+        return records.solution_from(row).prefix.text
     for name in ("text", "solution", "answer"):
         if isinstance(value := row.data.get(name), str):
             return value
-    if "steps" in row.data or "completions" in row.data:
-        return records.solution_from(row).prefix.text
     raise row.error(f"columns {', '.join(row.data)}", expected="text, solution, answer, or steps")
 
 

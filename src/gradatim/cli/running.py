@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
 
 from gradatim.cli.app import aligned, app, remark, show
 from gradatim.core import Problem, Reduction
@@ -12,8 +15,9 @@ from gradatim.errors import ConfigError, InputError
 from gradatim.flags import command
 from gradatim.problems.sources import load_problems
 from gradatim.score.opening import Opening, open_scorer
-from gradatim.solutions.opening import open_policy
+from gradatim.solutions.opening import notes, open_policy, served
 from gradatim.solutions.settings import EndpointSettings, PolicySettings
+from gradatim.solve import Attempt
 from gradatim.solve import as_json as solved_json
 from gradatim.solve import solve as solve_problems
 from gradatim.steps import SPLITTERS
@@ -94,26 +98,58 @@ def solve_command(
     quiet: bool,
 ) -> None:
     """Sample n solutions of each problem, score them, and give the best answer with its score and the runners-up."""
-    problems = _questions() if flags.problems == "-" else load_problems(flags.problems, limit=flags.limit)
+    problems = _questions(flags.limit) if flags.problems == "-" else load_problems(flags.problems, limit=flags.limit)
     splitter = SPLITTERS.get(flags.splitter)
     if splitter is None:
         raise ConfigError(f"--splitter {flags.splitter!r}; expected one of {', '.join(sorted(SPLITTERS))}")
     policy = open_policy(flags.policy, settings, endpoint, splitter=splitter)
     scorer = open_scorer(flags.model, opening, reduction=flags.reduction, device=settings.device)
-    solved = solve_problems(
+    attempts = solve_problems(
         problems, policy, scorer, n=flags.n, seed=flags.seed, chooser=flags.chooser, splitter=splitter, quiet=quiet
     )
     remark(scorer.stats.notes)
-    found = [solved_json(one) for one in solved]
-    human = []
-    for one, row in zip(solved, found, strict=True):
-        others = ", ".join(f"{other['answer']} ({other['value']:.3f})" for other in row["runners_up"])
-        human.append(f"{row['problem_id']}: {one}\n  runners-up: {others or 'none'}")
-    show({"solved": found, "policy": policy.name, "model": scorer.name}, as_json, "\n\n".join(human))
+    found = [solved_json(one) for one in attempts]
+    not_written, refused = Counter[str](), sum(one.refused for one in attempts)
+    for one in attempts:
+        not_written.update(one.not_written)
+    result = {"solved": found, "policy": policy.name, "model": scorer.name}
+    left_out = {"not_written": dict(not_written), "refused": refused}
+    asides = notes(policy, not_written, kept=False)
+    if refused:
+        asides.append(f"{refused} solutions that the reward model can't take were left out")
+    told = [_told(one, row) for one, row in zip(attempts, found, strict=True)]
+    human = "\n".join(["\n\n".join(told), *(f"note: {line}" for line in asides)])
+    show({**result, **left_out, **served(policy)}, as_json, human)
 
 
-def _questions() -> list[Problem]:
-    lines = [line.strip() for line in sys.stdin if line.strip()]
-    if not lines:
+def _told(attempt: Attempt, row: dict[str, Any]) -> str:
+    if row["reason"] is not None:
+        return f"{row['problem_id']}: no answer ({row['reason']})"
+    others = ", ".join(f"{other['answer']} ({other['value']:.3f})" for other in row["runners_up"])
+    return f"{row['problem_id']}: {attempt.outcome}\n  runners-up: {others or 'none'}"
+
+
+def _questions(limit: int | None) -> list[Problem]:
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit={limit}; ask for at least one problem")
+    found = [Problem(id=f"question-{i}", prompt=line) for i, line in enumerate(islice(_lines(), limit))]
+    if not found:
         raise InputError("no question on standard input", expected="one question a line")
-    return [Problem(id=f"question-{i}", prompt=line) for i, line in enumerate(lines)]
+    return found
+
+
+def _lines() -> Iterator[str]:
+    """The lines of standard input that are not empty."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"bytes that are no UTF-8 (at byte {error.start})",
+                expected="UTF-8",
+                file="<stdin>",
+                line=number,
+                fix="convert the text, e.g. with iconv",
+            ) from None
+        if text:
+            yield text

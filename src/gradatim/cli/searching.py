@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gradatim.cli.app import app, noted, remark, show
+from gradatim.cli.app import app, remark, show
 from gradatim.core import Policy, Problem, Reduction, Scorer, Verifier
 from gradatim.flags import command
 from gradatim.problems.sources import load_problems
 from gradatim.score.opening import Opening, open_scorer
 from gradatim.search import Prices, SearchConfig, search_stage
-from gradatim.solutions.opening import open_policy, served
+from gradatim.solutions.opening import notes, open_policy, served
 from gradatim.solutions.settings import EndpointSettings, PolicySettings
 from gradatim.steps import SPLITTERS
 from gradatim.verify.answers import verifier_for
@@ -35,7 +35,8 @@ class SearchFlags:
     limit: int | None = None
     """Only the first so many problems."""
     out: str | None = None
-    """Folder for the finished solutions and their scores; a search that was stopped goes on from there."""
+    """Folder for the finished solutions and their scores; a search that was stopped, or had draws that failed, goes on
+    from there."""
 
 
 @command(app, "search", SearchFlags, SearchConfig, PolicySettings, EndpointSettings, Opening, arguments=("problems",))
@@ -65,7 +66,9 @@ def search_command(
         quiet=quiet,
     )
     remark(scorer.stats.notes)
-    show({**result, **served(policy)}, as_json, noted(_told(result, graded=verifier is not None), policy, result))
+    asides = notes(policy, result["not_written"], kept=flags.out is not None)
+    told = [_told(result, graded=verifier is not None), *(f"note: {line}" for line in asides)]
+    show({**result, **served(policy)}, as_json, "\n".join(told))
 
 
 def _verifier(flags: SearchFlags, problems: Sequence[Problem]) -> Verifier | None:
@@ -80,13 +83,15 @@ def _prices(policy: Policy, scorer: Scorer) -> Prices | None:
     """What a token costs where both models run here; None where one does not say."""
     from gradatim.backbones import multiplied
     from gradatim.models.cost import read_by
+    from gradatim.score.calibrate import uncalibrated
     from gradatim.score.engine import ModelScorer
     from gradatim.solutions.local import LocalPolicy
 
-    if not isinstance(policy, LocalPolicy) or not isinstance(scorer, ModelScorer):
+    reader = uncalibrated(scorer)
+    if not isinstance(policy, LocalPolicy) or not isinstance(reader, ModelScorer):
         return None
     layers, head = multiplied(policy.model)
-    return Prices(write=2 * (layers + head), read=2 * layers, score=2 * read_by(scorer.model))
+    return Prices(write=2 * (layers + head), read=2 * layers, score=2 * read_by(reader.model))
 
 
 def _told(result: Mapping[str, Any], *, graded: bool) -> str:
@@ -94,8 +99,8 @@ def _told(result: Mapping[str, Any], *, graded: bool) -> str:
         f"{one['problem_id']}: {one['answer']}  (value {one['value']:.3f}, {one['finished']} finished, "
         f"{one['won']} of {one['asked']} asked for, {one['generated']:,} tokens)"
         if one["value"] is not None
-        else f"{one['problem_id']}: nothing finished that has a score ({one['generated']:,} tokens; a larger "
-        "--token-budget or --step-limit may help)"
+        else f"{one['problem_id']}: nothing finished that has a score ({one['generated']:,} tokens; "
+        + ("draws failed)" if one["not_written"] else "a larger --token-budget or --step-limit may help)")
         for one in result["problems"]
     ]
     cost = result["account"]
@@ -104,4 +109,7 @@ def _told(result: Mapping[str, Any], *, graded: bool) -> str:
     right = f"{best['correct']} of {len(result['problems'])} correct" if graded else "no gold answers"
     if graded and best["unverified"]:
         right += f", {best['unverified']} without a verdict (no gold answer, or the check failed)"
-    return "\n".join([*lines, "", f"{result['search']}: {right}", f"tokens: {spent}"])
+    told = [*lines, "", f"{result['search']}: {right}", f"tokens: {spent}"]
+    if result["unscored"]:
+        told.append(f"finished solutions that the reward model can't score: {result['unscored']}, in no file")
+    return "\n".join(told)

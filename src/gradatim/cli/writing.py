@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gradatim import records
-from gradatim.cli.app import app, noted, show
+from gradatim.cli.app import app, left_out, noted, show
 from gradatim.core import Problem, Verifier
 from gradatim.errors import InputError
 from gradatim.flags import command
@@ -70,7 +70,8 @@ def sample_command(
     verdicts = ", ".join(f"{count} {name}" for name, count in result["verdicts"].items())
     human = f"{result['solutions']} solutions of {result['problems']} problems: {verdicts}\nwritten to {result['path']}"
     human += _unread(result["truncated"] + result["unread"], result["solutions"], "solutions")
-    show({**result, **beside, "dropped": dict(drops)}, as_json, noted(human, policy, result))
+    human = "\n".join([noted(human, policy, result), *left_out(drops)])
+    show({**result, **beside, "dropped": dict(drops)}, as_json, human)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,8 @@ def label_command(
         inputs = (config, policy, problems, solutions, _verifier(flags, problems), flags.out)
         if flags.forecast:
             found = forecast_stage(*inputs, pilot=flags.pilot, price=flags.price, quiet=quiet)
-            show({**found, **told(policy)}, as_json, noted(_forecast(found), policy, found))
+            human = "\n".join([noted(_forecast(found), policy, found), *left_out(drops)])
+            show({**found, **told(policy), "dropped": dict(drops)}, as_json, human)
             return
         result = label_stage(*inputs, quiet=quiet)
         beside = told(policy)
@@ -124,7 +126,8 @@ def label_command(
         f"prefixes ({result['tokens']} tokens); {result['errors_found']} have a first error\nwritten to {result['path']}"
     )
     human += _unread(result["lost"], result["rollouts"], "rollouts")
-    show({**counts, **beside}, as_json, noted(human, policy, result))
+    human = "\n".join([noted(human, policy, result), *left_out(counts["dropped"])])
+    show({**counts, **beside}, as_json, human)
 
 
 def _unread(count: int, total: int, what: str) -> str:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 from gradatim.core import REDUCTIONS, Prefix, Reduction, Verdict
@@ -107,7 +108,8 @@ class Part:
 
 
 def read_parts(config: EvaluateConfig, drops: Counter[str]) -> list[Part]:
-    """The data of all suites, in the order in which they were asked for."""
+    """The data of all suites, in the order in which they were asked for. Subsets of one name in a suite (two files
+    gsm8k.jsonl) are numbered from the second on, as results are told apart by their names."""
     found: list[Part] = []
     how = Reading(neutral=config.neutral, misfits=config.misfits, skip_bad=config.skip_bad, seed=config.seed)
     for suite, data in config.asked():
@@ -120,6 +122,17 @@ def read_parts(config: EvaluateConfig, drops: Counter[str]) -> list[Part]:
         else:
             pool = read_pool(data, skip_bad=config.skip_bad, drops=drops)
             found.append(Part(suite=suite, data=data, subset=subset_name(Path(data)), pool=pool))
+    return _told_apart(found)
+
+
+def _told_apart(parts: Sequence[Part]) -> list[Part]:
+    taken: set[tuple[str, str]] = set()
+    found = []
+    for part in parts:
+        names = chain([part.subset], (f"{part.subset} ({number})" for number in count(2)))
+        name = next(name for name in names if (part.suite, name) not in taken)
+        taken.add((part.suite, name))
+        found.append(replace(part, subset=name))
     return found
 
 

@@ -15,7 +15,9 @@ from gradatim.choose.measure import reduced, usable
 from gradatim.core import Estimate, Reduction
 from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate.items import Items, LabelledSource, answer_items, read_answers, read_labelled, step_items
-from gradatim.evaluate.steps import Steps, calibration_error, reliability_bins
+from gradatim.evaluate.steps import Steps, calibration_error, reliability_charts
+from gradatim.labels.datasets import solutions_beside
+from gradatim.records import check_outputs
 from gradatim.runs import command_line
 from gradatim.score.calibrate import (
     Calibration,
@@ -28,8 +30,8 @@ from gradatim.score.calibrate import (
     write_calibration,
 )
 from gradatim.score.stage import CountingScorer
-from gradatim.view.parts import Cell, Reliability, Report, Table
-from gradatim.view.report import write_report
+from gradatim.view.parts import Cell, Report, Table
+from gradatim.view.report import report_files, shown, write_report
 
 Floats = NDArray[np.float64]
 
@@ -92,6 +94,8 @@ class CalibrateConfig:
             raise ConfigError("--method and --folds are about fitting a map; --measure takes one as it is")
         if self.keep_scores is not None and self.model is None:
             raise ConfigError("--keep-scores writes what a --model says; recorded scores are there already")
+        if self.problems is not None and self.problems < 1:
+            raise ConfigError(f"problems={self.problems}: expected at least 1")
         if self.folds < 2 or any(n < 1 for n in self.best_of):
             raise ConfigError(f"folds={self.folds}, best_of={self.best_of}: expected at least 2 folds, and N from 1 on")
 
@@ -103,8 +107,10 @@ def calibrate_stage(
 
     `before` are the scores as they are, `after` those of each fold under a map fitted on the other folds' problems (or
     under the given calibration). Intervals are 95 %, by bootstrap over problems. The calibration that is written is fitted
-    on all problems. `scorer` is what `config.model` names, loaded by the caller by the settings in `opening`.
+    on all problems. `scorer` is what `config.model` names, loaded by the caller by the settings in `opening`. ConfigError,
+    before any work, if an output can't be written or would replace what is read.
     """
+    _check_outputs(config)
     drops = Counter[str]()
     items = _items(config, scorer, drops, quiet)
     if items.calibrated:
@@ -135,6 +141,13 @@ def calibrate_stage(
     if config.report is not None:
         write_report(_report(config, opening, items, after, found, made), config.report)
     return {**told, **found, **facts, "notes": notes, "drops": dict(drops)}
+
+
+def _check_outputs(config: CalibrateConfig) -> None:
+    read = [config.scores, config.labels, config.pool, config.measure]
+    beside = () if config.labels is None else solutions_beside(config.labels)
+    pages = () if config.report is None else report_files(config.report)
+    check_outputs([config.keep_scores], [*read, *beside], [config.out, *pages])
 
 
 def fitted(items: Items, method: Method, scale: Scale) -> Calibration:
@@ -264,10 +277,11 @@ def _report(
     made: Calibration,
 ) -> Report:
     rows: list[tuple[Cell, ...]] = [_cells("before", found["before"]), _cells("after", found["after"])]
-    errors = [_estimate(found[when]["ece"], 0) for when in ("before", "after")]
+    errors = [shown(found[when]["ece"]["value"]) for when in ("before", "after")]
+    raw = "" if scale_of(items.scores) == "probability" else " No error and no diagram of scores outside 0 to 1."
     return Report(
         title=f"Calibration of {items.scorer}",
-        summary=f"{items.target}: calibration error {errors[0].value:.3f} before, {errors[1].value:.3f} after.",
+        summary=f"{items.target}: calibration error {errors[0]} before, {errors[1]} after.{raw}",
         command=command_line("calibrate", config, *opening),
         facts={"method": made.method, "target": items.target, "items": len(items.scores)},
         tables=(
@@ -279,8 +293,9 @@ def _report(
             ),
         ),
         reliability=tuple(
-            Reliability(title=f"Share that is right by score, {when}", bins=reliability_bins(items.against(scores)))
+            chart
             for when, scores in (("before", items.scores), ("after", after))
+            for chart in reliability_charts(f"Share that is right by score, {when}", items.against(scores))
         ),
     )
 

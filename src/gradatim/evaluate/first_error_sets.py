@@ -24,6 +24,7 @@ from gradatim import records, stats
 from gradatim.core import Score
 from gradatim.errors import ConfigError, InputError
 from gradatim.evaluate.items import Labelled, LabelledSource, listed, read_labelled
+from gradatim.labels.datasets import solutions_beside
 from gradatim.score.signature import same_model
 from gradatim.score.stage import CountingScorer
 
@@ -76,6 +77,8 @@ class ConformalConfig:
             raise ConfigError(f"miss={self.miss}: expected a probability between 0 and 1")
         if self.resplits < 1:
             raise ConfigError(f"resplits={self.resplits}: expected at least 1")
+        if self.problems is not None and self.problems < 1:
+            raise ConfigError(f"problems={self.problems}: expected at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,8 +163,10 @@ def conformal_stage(
 
     Set: `coverage` is the mean over resplits of the share of held-out solutions (a mean over problems) whose set holds the
     true place; `monte_carlo` its standard error over resplits, `spread` their standard deviation. `scorer` is what
-    `config.model` names, loaded by the caller.
+    `config.model` names, loaded by the caller. ConfigError, before any work, if an output can't be written or would replace
+    what is read.
     """
+    _check_outputs(config)
     drops = Counter[str]()
     if config.rule is not None:
         return _applied(config, drops)
@@ -190,6 +195,14 @@ def conformal_stage(
     facts = {"solutions": len(rows), "problems": rule.problems, "resplits": config.resplits, "seed": config.seed}
     told = {"scorer": rule.scorer, "target": rule.target, "calibrated": rule.calibrated, "nominal": 1 - config.miss}
     return {**told, **checked, "thresholds": _shown(rule.thresholds), **facts, "out": config.out, "drops": dict(drops)}
+
+
+def _check_outputs(config: ConformalConfig) -> None:
+    if config.rule is not None:
+        records.check_outputs([config.out], [config.scores, config.rule])
+        return
+    read = [config.scores, config.labels, *solutions_beside(str(config.labels))]
+    records.check_outputs([config.keep_scores], read, [config.out])
 
 
 def thresholds(truths: Truths, chosen: NDArray[np.bool_], miss: float, by_class: bool) -> dict[Class, float]:
@@ -320,6 +333,10 @@ def _applied(config: ConformalConfig, drops: Counter[str]) -> dict[str, Any]:
         places = rule.places(score)
         steps = [place for place in places if place is not None]
         sets.append({"id": solution_id, "steps": steps, "none": None in places})
+    if not sets:
+        raise InputError(
+            "no score that could be used", expected="step scores of at least one solution", file=config.scores
+        )
     if config.out is not None:
         records.write_rows(config.out, sets)
     promise = {"miss": rule.miss, "by_class": rule.by_class, "target": rule.target, "problems": rule.problems}

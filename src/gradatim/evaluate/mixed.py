@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -35,9 +34,10 @@ from gradatim.evaluate.step_suite import judged_rows, step_result
 from gradatim.evaluate.thresholds import Thresholds
 from gradatim.problems.pool_scores import PoolScores, pool_misalignment, read_pool_scores
 from gradatim.problems.pools import Pool
-from gradatim.records import check_output, read_rows, read_scores, reason
+from gradatim.records import check_outputs, read_rows, read_scores, reason
 from gradatim.runs import command_line, environment, plain
 from gradatim.view.evaluation.page import write_evaluation
+from gradatim.view.report import report_files
 
 SCHEMA = "gradatim.evaluation/1"
 """Of report.json and of what `--json` prints."""
@@ -56,10 +56,11 @@ def evaluate_stage(
     command that the report names. The fields: `results` (one for each subset and model, see
     `Result`), `differences` (each two models, paired), `seeds` (mean and spread over models of one name), `warnings`
     (what is odd about scores, with the evidence), `skipped` (models without scores for a suite), `drops` (counted).
-    ConfigError, before any work, if the report can't be written.
+    ConfigError, before any work, if the report can't be written or would replace what is read.
     """
     if config.report is not None:
-        check_output(Path(config.report) / "report.html")
+        suites = (f"{suite}:{data}" for suite, data in config.asked())
+        check_outputs([], [*suites, *config.scores, *config.labels, config.threshold_from], report_files(config.report))
     drops = Counter[str]()
     parts = read_parts(config, drops)
     work = _Work(config, parts, threshold_rows(config, drops), drops)
@@ -158,6 +159,7 @@ class _Work:
             made = prmbench_result(
                 rows, judgements, cut, model=shown, source=source.kind, overlap=seen, seed=self.config.seed
             )
+            made = replace(made, subset=part.subset)
         else:
             made = step_result(
                 *(part.suite, part.subset, rows, judgements, cut),
@@ -230,6 +232,9 @@ class _Work:
                 raise missing(choice, row, shown)
             else:
                 self.drops[f"{shown}: an answer without a value"] += 1
+        if not whole:
+            self._skip(part, shown)
+            return
         made = preference_result(
             cast(PreferenceSuite, part.suite),
             [choice for choice, _ in whole],
@@ -238,7 +243,7 @@ class _Work:
             source=source.kind,
             seed=self.config.seed,
         )
-        self.results.append(made)
+        self.results.append(replace(made, subset=part.subset))
 
     def _model_pool(self, source: ModelSource, shown: str, part: Part, pool: Pool) -> None:
         """Candidates that the model can't take leave the pool for it (counted by the source)."""

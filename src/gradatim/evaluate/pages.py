@@ -9,9 +9,9 @@ import numpy as np
 
 from gradatim.core import Prefix
 from gradatim.evaluate.first_error import Judged, f1_of, predict
-from gradatim.evaluate.steps import reliability_bins, steps_of
+from gradatim.evaluate.steps import reliability_charts, steps_of
 from gradatim.evaluate.subset import SubsetResult
-from gradatim.view.parts import Case, Cell, Curve, Histogram, Reliability, Report, Series, Table
+from gradatim.view.parts import Case, Cell, Curve, Histogram, Report, Series, Table
 
 CASES = 12
 """Solutions shown in a report."""
@@ -38,12 +38,10 @@ def processbench_report(results: Sequence[SubsetResult], model: str, *, command:
         },
         tables=(_headline(results), _null_table(results)),
         curves=(threshold_curve({one.subset: one.judged for one in results}),),
-        reliability=(
-            Reliability(
-                title="Share of right steps by score",
-                bins=reliability_bins(steps_of(every)),
-                note="Steps up to the first error, in bins of equal count. Below the diagonal: too sure of itself.",
-            ),
+        reliability=reliability_charts(
+            "Share of right steps by score",
+            steps_of(every),
+            "Steps up to the first error, in bins of equal count. Below the diagonal: too sure of itself.",
         ),
         histograms=(score_histogram(every),),
         cases=tuple(_cases(results)),

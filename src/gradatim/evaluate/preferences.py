@@ -174,19 +174,20 @@ def preference_result(
     source: str,
     seed: int = 0,
 ) -> Result:
-    """The findings about one model; `values` has one entry an answer, the chosen ones first."""
+    """The findings about one model; `values` has one entry an answer, the chosen ones first. Ties alone have a score and no
+    accuracy, and no rules to compare it with."""
     plain = [index for index, one in enumerate(choices) if not _is_ties(suite, one)]
     rows, found = [choices[index] for index in plain], [values[index] for index in plain]
     paired = {
         "accuracy": _measure(rows, [worth(suite, one, len(row.chosen)) for row, one in zip(rows, found, strict=True)])
     }
-    guesses = {name: _measure(rows, one) for name, one in _guesses(suite, rows).items()}
+    guesses = {name: _measure(rows, one) for name, one in _guesses(suite, rows).items() if rows}
     return Result(
         suite=suite,
         subset=suite,
         model=model,
         source=source,
-        headline="accuracy",
+        headline="accuracy" if rows else "ties_score",
         counts={
             "rows": len(choices),
             "problems": len({one.chosen[0].prompt for one in choices}),
@@ -196,7 +197,7 @@ def preference_result(
         nulls={"accuracy": {name: one.estimate(seed) for name, one in guesses.items()}},
         over_nulls={"accuracy": {name: paired["accuracy"].minus(one, seed) for name, one in guesses.items()}},
         by=_by(rows, paired, guesses, seed),
-        paired=paired,
+        paired=paired if rows else {},
         said={row.id: of_answers(one, len(row.chosen)) for row, one in zip(rows, found, strict=True)},
     )
 

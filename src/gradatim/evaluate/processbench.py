@@ -22,8 +22,9 @@ from gradatim.evaluate.score_checks import Scored, check_scores
 from gradatim.evaluate.subset import SubsetResult, evaluate_subset, judge, subset_json
 from gradatim.evaluate.thresholds import Thresholds
 from gradatim.progress import progress
+from gradatim.records import check_outputs
 from gradatim.runs import command_line
-from gradatim.view.report import write_report
+from gradatim.view.report import report_files, write_report
 
 BATCH = 64
 """Solutions handed to the scorer at a time."""
@@ -63,8 +64,11 @@ def processbench_stage(
     """Evaluates and returns the object that `--json` prints: see `as_json`.
 
     `scorer` is what `config.model` names, loaded by the caller by the settings in `opening`; it is not used (and may be
-    None) with recorded scores.
+    None) with recorded scores. ConfigError, before any work, if the report can't be written or would replace what is read.
     """
+    if config.report is not None:
+        sets = [f"processbench:{data}" for data in (config.data, config.threshold_from) if data is not None]
+        check_outputs([], [*sets, config.scores], report_files(config.report))
     drops: Counter[str] = Counter()
     subsets = read_subsets(config.data, skip_bad=config.skip_bad, drops=drops)
     chosen = (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gradatim.core import Estimate
 from gradatim.evaluate.first_error import Judged
 from gradatim.stats import auroc, bootstrap, bootstrap_statistic, ece
-from gradatim.view.parts import Bin
+from gradatim.view.parts import Bin, Reliability
 
 DRAWS = 500
 """Bootstrap resamples behind an interval: each sorts all steps again."""
@@ -60,7 +60,7 @@ def calibration_error(*models: Steps) -> Estimate:
     several models.
 
     NaN where a score is no probability. Resampling makes any model look less calibrated than it is, so the resamples are
-    moved to have the estimate as their mean.
+    moved to have the estimate as their mean; one problem has no resamples, and no interval.
     """
     seen: list[float] = []
     mean, problems = _mean(ece, models)
@@ -70,9 +70,9 @@ def calibration_error(*models: Steps) -> Estimate:
         return seen[-1]
 
     found = bootstrap_statistic(remembered, problems, draws=DRAWS)
-    if np.isnan(found.value):
+    if np.isnan(found.low):  # max(0.0, nan) is 0.0: a certainty that nobody has
         return found
-    move = found.value - float(np.nanmean(seen[1:])) if len(seen) > 1 else 0.0
+    move = found.value - float(np.nanmean(seen[1:]))
     return Estimate(found.value, max(0.0, found.low + move), max(0.0, found.high + move), found.n)
 
 
@@ -107,3 +107,10 @@ def reliability_bins(steps: Steps, bins: int = BINS) -> tuple[Bin, ...]:
         right = bootstrap(steps.right[members], [steps.problems[index] for index in members])
         found.append(Bin(float(steps.scores[members].mean()), right, len(members)))
     return tuple(found)
+
+
+def reliability_charts(title: str, steps: Steps, note: str = "") -> tuple[Reliability, ...]:
+    """The diagram; none of scores outside 0 to 1, which claim no share of right steps."""
+    if np.any((steps.scores < 0) | (steps.scores > 1)):
+        return ()
+    return (Reliability(title=title, bins=reliability_bins(steps), note=note),)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from gradatim import stats
 from gradatim.core import Estimate, Labels, Solution, Tally, Verdict
 from gradatim.errors import ConfigError, InputError
 from gradatim.labels.consensus import agreement, matched, share
 from gradatim.labels.doubts import Doubt, bar, doubts, trap, wrong_end
 from gradatim.labels.given import Labelled
-from gradatim.stats import bootstrap, ratio_bootstrap, wilson
 from gradatim.stats.repeated import intraclass, mixing, wrong_side
 
 GROUPS = 5
@@ -207,15 +207,15 @@ def _noise(labelled: Sequence[Labelled]) -> tuple[dict[str, Any], Callable[[Labe
         "draws_a_step": mean,
         "overdispersion": alike,
         "reliability": mean * alike.value / (1 + (mean - 1) * alike.value),  # Spearman-Brown
-        "noise": _mean(decided),
-        "unsure": _mean(unsure),
+        "noise": stats.share(_mean(decided)),
+        "unsure": stats.share(_mean(unsure)),
     }, noise_of
 
 
 @lru_cache(maxsize=1 << 16)
 def _straddles(tally: Tally, at: float) -> bool:
     """Whether the 95 % interval of a tally's rate holds the bar."""
-    rate = wilson(tally.good, tally.tried)
+    rate = stats.wilson(tally.good, tally.tried)
     return rate.low < at <= rate.high
 
 
@@ -229,7 +229,8 @@ def _verifier(config: AuditConfig, labelled: Sequence[Labelled], others: dict[st
     otherwise unmoved; rules that count on a single success need 1 / (1 - f) times as many draws.
     """
     rollouts = [one for one in labelled if one[1].source == "rollouts"]
-    lost = [(s.prefix.problem_id, tally) for s, labels in rollouts for tally in labels.tallies if tally.tried]
+    rolled = [(s.prefix.problem_id, tally) for s, labels in rollouts for tally in labels.tallies if tally.tried]
+    lost, tried = [tally.lost for _, tally in rolled], [tally.tried for _, tally in rolled]
     right = [
         solution
         for solution, _ in labelled
@@ -246,9 +247,7 @@ def _verifier(config: AuditConfig, labelled: Sequence[Labelled], others: dict[st
     accepted = sum(solution.verdict is Verdict.CORRECT for solution, _ in labelled)
     most = sum(solution.verdict is Verdict.INCORRECT for solution, _ in labelled)
     return {
-        "lost": ratio_bootstrap(
-            [tally.lost for _, tally in lost], [tally.tried for _, tally in lost], [problem for problem, _ in lost]
-        ),
+        "lost": stats.share(stats.ratio_bootstrap(lost, tried, [problem for problem, _ in rolled])),
         "refused": refused,
         "refused_from": source,
         "right_but_refused": _refused(accepted, refused, most),
@@ -302,4 +301,4 @@ def _drift(cases: Sequence[tuple[Solution, tuple[Labels, Labels]]]) -> dict[str,
 
 def _mean(pairs: Iterable[tuple[str, float]]) -> Estimate:
     kept = list(pairs)
-    return bootstrap([value for _, value in kept], [problem for problem, _ in kept])
+    return stats.bootstrap([value for _, value in kept], [problem for problem, _ in kept])

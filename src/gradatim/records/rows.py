@@ -185,11 +185,11 @@ def read_rows(path: str | Path, *, skip_bad: bool = False, drops: Counter[str] |
     """
     name = "<stdin>" if str(path) == STDIN else str(path)
     with opened(path, name) as stream:
-        for number, line in _lines(stream, name):
+        for number, line in lines(stream, name):
             if not line.strip():
                 continue
             try:
-                yield Row(name, number, _parsed(line, name, number))
+                yield _parsed(line, name, number)
             except InputError as error:
                 if not skip_bad:
                     raise
@@ -239,13 +239,42 @@ def opened(path: str | Path, name: str) -> Iterator[IO[bytes]]:
             with gzip.GzipFile(fileobj=file) as unpacked:
                 yield io.BufferedReader(unpacked)
         elif name.endswith(".zst"):
-            with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as unpacked:
-                yield io.BufferedReader(unpacked)
+            yield io.BufferedReader(_Frames(file))
         else:
             yield file
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+class _Frames(io.RawIOBase):
+    """Zstandard frames, unpacked one after another; EOFError for a torn one, which zstandard's own reader takes for its end."""
+
+    _PART = 4096
+    """Packed bytes that are unpacked at once: what bounds the memory for a file that unpacks to very much."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._packed, self._unpacked = file, b"", memoryview(b"")
+        self._frame: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._unpacked:
+            packed = self._packed or self._file.read(self._PART)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("it ends inside of a frame")
+                return 0
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._unpacked, self._packed = memoryview(self._frame.decompress(packed)), b""
+            if self._frame.eof:
+                self._packed, self._frame = self._frame.unused_data, None
+        count = min(len(buffer), len(self._unpacked))
+        buffer[:count], self._unpacked = self._unpacked[:count], self._unpacked[count:]
+        return count
+
+
+def lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of an `opened` file, counted from 1 on; InputError, by `name`, where it can't be unpacked."""
     number = 0
     try:
         for line in stream:
@@ -260,7 +289,7 @@ def _lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
         ) from None
 
 
-def _parsed(line: bytes, name: str, number: int) -> dict[str, Any]:
+def _parsed(line: bytes, name: str, number: int) -> Row:
     def wrong(found: str, expected: str, fix: str | None = None) -> InputError:
         return InputError(found, expected=expected, file=name, line=number, fix=fix)
 
@@ -279,9 +308,20 @@ def _parsed(line: bytes, name: str, number: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         fix = "write one row a line, e.g. with jq -c '.[]'" if isinstance(value, list) else None
         raise wrong(shown(value), "one JSON object a line", fix)
-    if b"\\u" in line and (where := _broken(value)):
-        raise wrong(f"half a surrogate pair in {where}", "whole Unicode characters", "drop the row or mend that text")
-    return value
+    row = Row(name, number, value)
+    return unbroken(row) if b"\\u" in line else row
+
+
+def unbroken(row: Row) -> Row:
+    """The row, if its texts are whole Unicode; InputError for half a surrogate pair, which could not be written again."""
+    try:
+        where = _broken(row.data)
+    except RecursionError as error:
+        raise row.error(f"an object nested too deeply ({error})", expected="an object of few levels") from None
+    if where:
+        fix = "drop the row or mend that text"
+        raise row.error(f"half a surrogate pair in {where}", expected="whole Unicode characters", fix=fix)
+    return row
 
 
 def _broken(value: object) -> str | None:

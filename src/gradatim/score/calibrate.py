@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradatim import records
-from gradatim.core import REDUCTIONS, Prefix, Reduction, Score
+from gradatim.core import REDUCTIONS, Prefix, Reduction, Score, Scorer
 from gradatim.errors import BackendError, ConfigError, InputError
 from gradatim.progress import Progress
 from gradatim.score.reduce import STEP_REDUCTIONS, reduce
@@ -187,6 +187,11 @@ class CalibratedScorer:
     def score(self, prefixes: Sequence[Prefix], *, shown: Progress | None = None) -> list[Score]:
         """A calibrated score a prefix."""
         return [calibrated(score, self.calibration) for score in self.scorer.score(prefixes, shown=shown)]
+
+
+def uncalibrated(scorer: Scorer) -> Scorer:
+    """The scorer that reads: the one inside a calibrated one."""
+    return scorer.scorer if isinstance(scorer, CalibratedScorer) else scorer
 
 
 # Fitting

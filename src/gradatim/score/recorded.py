@@ -171,7 +171,9 @@ class CombineConfig:
 
 
 def combine_stage(config: CombineConfig) -> dict[str, Any]:
-    """Combine recorded scores and write them; returns what `gradatim combine --json` prints."""
+    """Combine recorded scores and write them; returns what `gradatim combine --json` prints. ConfigError, before any work,
+    if `config.out` can't be written or would replace what is read."""
+    records.check_output(config.out, [config.pool, *config.scores])
     drops = Counter[str]()
     pool = read_pool(config.pool, skip_bad=config.skip_bad, drops=drops)
     pool, scored = read_pool_scores(pool, config.scores, skip_bad=config.skip_bad, drops=drops)

@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from gradatim import records
 from gradatim.core import Prefix, Reduction, Score
 from gradatim.errors import ConfigError, InputError
+from gradatim.problems.pools import read_pool
 from gradatim.progress import Progress, progress
 from gradatim.records import Row
 
@@ -25,7 +27,7 @@ class ScoreConfig:
     model: str = "lab"
     """Folder of a reward model, folder of a run, a name on the hub, or "lab"."""
     data: str = "-"
-    """Solutions: our own rows or {problem|prompt, steps|completions}; "-" is standard input."""
+    """Solutions: our own rows, {problem|prompt, steps|completions} or a public pool; "-" is standard input."""
     out: str | None = None
     """Also write the scores there, as rows that `choose` and `evaluate` read."""
     reduction: Reduction | None = None
@@ -94,7 +96,8 @@ class CountingScorer(Protocol):
 def score_stage(config: ScoreConfig, scorer: CountingScorer, *, quiet: bool = False) -> dict[str, Any]:
     """Score the solutions of `config.data`; returns what `gradatim score --json` prints. NaN is None there.
 
-    A score's id is the row's own `id`, or the solution's where it has none; two with one id are an InputError.
+    A score's id is the row's own `id`, or the solution's where it has none; two with one id are an InputError. Rows of the
+    public pool format are read as `choose` reads them, so that the scores fit the pool.
     """
     drops = Counter[str]()
     solutions = _read(config, drops)
@@ -132,6 +135,11 @@ def cost_lines(stats: Mapping[str, Any]) -> list[str]:
 
 def _read(config: ScoreConfig, drops: Counter[str]) -> list[tuple[str, Prefix, Row]]:
     """(id, prefix, row) of every solution. Plain rows of one problem without ids count as its draws 0, 1, 2, ..."""
+    unread = Counter[str]()
+    rows = list(records.read_rows(config.data, skip_bad=config.skip_bad, drops=unread))
+    if any("candidate_index" in row.data for row in rows):
+        return _read_pool(config, drops)
+    drops.update(unread)
     first, seen = records.once("solution"), Counter[str]()
 
     def read(row: Row) -> tuple[str, Prefix, Row]:
@@ -143,11 +151,31 @@ def _read(config: ScoreConfig, drops: Counter[str]) -> list[tuple[str, Prefix, R
         seen[solution.prefix.problem_id] += 1
         return solution_id, solution.prefix, row
 
-    rows = records.read_rows(config.data, skip_bad=config.skip_bad, drops=drops)
     found = list(records.convert(rows, read, skip_bad=config.skip_bad, drops=drops))
     if not found and not drops:
         raise InputError("no solutions", expected="at least one row", file=config.data, fix="check the file")
     return found
+
+
+def _read_pool(config: ScoreConfig, drops: Counter[str]) -> list[tuple[str, Prefix, Row]]:
+    """(id, prefix, row) of every candidate of a public pool, whose prompt may stand on another row: under the ids, and with
+    the prompts, that `choose` reads from it."""
+    if not Path(config.data).is_file():
+        fix = "give the pool's own file"
+        raise InputError("a pool from a pipe", expected="a file that can be read twice", file=config.data, fix=fix)
+    pool = read_pool(config.data, skip_bad=config.skip_bad, drops=drops)
+    candidates = {one.row.line: one for problem in pool.problems for one in problem.candidates}
+    first = records.once("solution")
+
+    def read(row: Row) -> tuple[str, Prefix, Row]:
+        candidate = candidates[row.line]
+        if not candidate.solution.prefix.prompt.strip():
+            raise row.error("a problem without a prompt", expected="the prompt on one candidate of each problem")
+        first(row, candidate.keys[0])
+        return candidate.keys[0], candidate.solution.prefix, row
+
+    rows = [candidates[line].row for line in sorted(candidates)]
+    return list(records.convert(rows, read, skip_bad=config.skip_bad, drops=drops))
 
 
 def _accepted(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from gradatim.core import Policy, Prefix, Scorer
+from gradatim.score.calibrate import uncalibrated
 from gradatim.score.stage import Stats
 
 
@@ -78,7 +79,7 @@ class Meter:
     """Reads a policy's and a scorer's own counters before and after a piece of work."""
 
     def __init__(self, policy: Policy, scorer: Scorer) -> None:
-        self._policy, self._scorer = policy, scorer
+        self._policy, self._scorer = policy, uncalibrated(scorer)
         self._before = self._now()
 
     def account(self, generated: int, scored: Sequence[Prefix]) -> Account:

@@ -11,7 +11,8 @@ def beam(tree: Tree, *, n: int, width: int, keep: int, ahead: int = 0) -> Search
     """Rounds of `width` draws of one step; the best `keep` prefixes go on, each with an equal share of the draws.
 
     A finished solution competes like any other: if it is among the best it holds its place from then on and fewer
-    prefixes go on; if not it is still kept. Over when `n` solutions have won a place.
+    prefixes go on; if not it is still kept. Over when `n` solutions have won a place; no more prefixes go on than there
+    are places left, so `keep` is at most `n`.
 
     With `ahead` a prefix is judged by the score that it has so many steps later, on a path written by draw 0 after
     each (lookahead search, arXiv 2408.03314, there at temperature 0). Those draws are used when the prefix is

@@ -34,8 +34,9 @@ class SearchConfig:
     width: int = 16
     """Draws of one step in a round, shared by the prefixes that go on (beam, dvts, lookahead)."""
     keep: int = 4
-    """Prefixes that go on (beam, lookahead), or trees (dvts); must divide `width`. width / keep draws are an expansion in
-    mcts, and in backtrack as many steps are turned down at one place before the step before them is given up."""
+    """Prefixes that go on (beam, lookahead: at most `n`), or trees (dvts); must divide `width`. width / keep draws are an
+    expansion in mcts, and in backtrack as many steps are turned down at one place before the step before them is given
+    up."""
     ahead: int = 2
     """Steps that lookahead writes beyond a prefix before it judges it."""
     simulations: int = 32
@@ -68,6 +69,11 @@ class SearchConfig:
                 raise ConfigError(f"{name}={getattr(self, name)}; expected a finite number from 0 on")
         if self.width % self.keep:
             raise ConfigError(f"keep={self.keep} does not divide width={self.width}")
+        if self.method in ("beam", "lookahead") and self.keep > self.n:
+            raise ConfigError(
+                f"keep={self.keep} is more than n={self.n}: {self.method} never goes on with more prefixes than solutions "
+                "that are still to be found; raise n, or lower keep"
+            )
         if self.token_budget is not None and self.token_budget < 1:
             raise ConfigError(f"token_budget={self.token_budget}; expected at least 1")
         if self.splitter not in SPLITTERS:

@@ -25,6 +25,12 @@ class Candidate:
     won: bool
     """Whether the search counts it against the number it was asked for; others were finished on the way."""
 
+    @property
+    def scored(self) -> bool:
+        """Whether it has a value, or no step for which it could have one."""
+        steps = self.solution.prefix.steps
+        return not math.isnan(self.score.value) or all(step.kind == "observation" for step in steps)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:

@@ -196,22 +196,22 @@ class Frontier:
         return Node(prefix, finish, (*node.draws, draw), node, None if text.text else node.score)
 
     def _score(self, fresh: Sequence[tuple[Tree, Node]]) -> None:
-        prefixes = [node.prefix for _, node in fresh]
-        try:
-            scores: list[Score | None] = list(self.scorer.score(prefixes)) if prefixes else []
-        except InputError:
-            scores = [self._score_one(prefix) for prefix in prefixes]
-        for (tree, node), score in zip(fresh, scores, strict=True):
+        for (tree, node), score in zip(fresh, score_each(self.scorer, [node.prefix for _, node in fresh]), strict=True):
+            if isinstance(score, InputError):
+                tree.counts["refused"] += 1
+                continue
             node.score = score
-            tree.counts["refused"] += score is None
-            if score is not None:
-                tree.scored.append(node.prefix)
+            tree.scored.append(node.prefix)
 
-    def _score_one(self, prefix: Prefix) -> Score | None:
-        try:
-            return self.scorer.score([prefix])[0]
-        except InputError:
-            return None
+
+def score_each(scorer: Scorer, prefixes: Sequence[Prefix]) -> list[Score | InputError]:
+    """For each prefix its score, or why the scorer refuses it."""
+    try:
+        return [*scorer.score(prefixes)] if prefixes else []
+    except InputError as error:
+        if len(prefixes) == 1:
+            return [error]
+    return [found for prefix in prefixes for found in score_each(scorer, [prefix])]
 
 
 def _next_draws(ask: Ask) -> range:

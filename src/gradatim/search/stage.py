@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from gradatim.core import Policy, Problem, Scorer, Verdict, Verifier
+from gradatim.core import Policy, Problem, Score, Scorer, Verdict, Verifier
 from gradatim.errors import InputError
 from gradatim.progress import progress
 from gradatim.records import write_scores, write_solutions
@@ -18,9 +19,14 @@ from gradatim.runs import plain
 from gradatim.search.account import Account, Prices
 from gradatim.search.config import SearchConfig
 from gradatim.search.found import Found, found_from, found_in, found_row, total
-from gradatim.search.frontier import Frontier
+from gradatim.search.frontier import Frontier, score_each
+from gradatim.solutions.gaps import check_any
 from gradatim.solutions.ledger import Ledger, ledger_path
+from gradatim.solutions.verifying import verifier_name
 from gradatim.steps import SPLITTERS
+
+_Done: TypeAlias = tuple[list[Found], Account]
+"""What was found for a batch of problems, in their order, and what it cost."""
 
 
 def search(
@@ -60,18 +66,35 @@ def search_stage(
 ) -> dict[str, Any]:
     """`search` with progress on standard error; returns what `gradatim search --json` prints.
 
-    With `out`, a folder, the finished solutions and their scores are written there (solutions.jsonl, scores.jsonl), and
-    a search that was stopped goes on after the last batch of problems that it recorded. `prices` turns the account into
-    floating-point operations.
+    With `out`, a folder, the finished solutions that have a score, and their scores, are written there (solutions.jsonl,
+    scores.jsonl), and a search that was stopped goes on after the last batch of problems that it recorded. Where draws
+    failed the ledger stays, and another call searches those problems once more; the account is then of both. BackendError
+    if all draws failed; no file is touched. `prices` turns the account into floating-point operations.
     """
     started = time.perf_counter()
     _check_ids(problems)
+    folder = None if out is None else Path(out)
     found: list[Found] = []
     account = Account()
-    with progress("search", len(problems), "problems", quiet=quiet) as shown:
-        for more, cost in _recorded(config, policy, scorer, problems, verifier, out):
-            found, account = found + more, account + cost
-            shown.advance(len(more), tokens=cost.generated)
+    with ExitStack() as stack:
+        ledger = None
+        if folder is not None:
+            identity = _identity(config, policy, scorer, problems, verifier)
+            ledger = stack.enter_context(Ledger(ledger_path(folder / "solutions.jsonl"), identity))
+
+        def work(some: Sequence[Problem]) -> _Done:
+            return _search_unit(some, policy, scorer, config, verifier)
+
+        with progress("search", len(problems), "problems", quiet=quiet) as shown:
+            for more, cost in _worked(_units(problems, config.batch), work, ledger):
+                found, account = found + more, account + cost
+                shown.advance(len(more), tokens=cost.generated)
+        failures = total(found)["not_written"]
+        check_any(sum(one.counts["draws"] for one in found), failures)
+        if folder is not None and ledger is not None:
+            _write(folder, found)
+            if not failures:
+                ledger.remove()
     return {
         "search": config.label,
         "policy": policy.name,
@@ -84,39 +107,50 @@ def search_stage(
     }
 
 
-def _recorded(
-    config: SearchConfig,
-    policy: Policy,
-    scorer: Scorer,
-    problems: Sequence[Problem],
-    verifier: Verifier | None,
-    out: str | Path | None,
-) -> Iterator[tuple[list[Found], Account]]:
-    """What was found for each batch of problems and its cost, now or, with `out`, before a stop; at the end the files."""
-    units = _units(problems, config.batch)
-    if out is None:
-        yield from (_search_unit(some, policy, scorer, config, verifier) for some in units)
-        return
-    folder, everything = Path(out), list[Found]()
-    ledger_file = ledger_path(folder / "solutions.jsonl")
-    with Ledger(ledger_file, _identity(config, policy, scorer, problems)) as ledger:
-        done = dict(ledger.done())
-        for index, some in enumerate(units):
-            if index not in done:
-                more, cost = _search_unit(some, policy, scorer, config, verifier)
-                done[index] = plain({"found": [found_row(one) for one in more], "cost": cost})
-                ledger.record(index, done[index])
-            found = [found_from(row, str(ledger_file)) for row in done[index]["found"]]
-            everything += found
-            yield found, Account(**done[index]["cost"])
-        _write(folder, everything)
-        ledger.remove()
+def _worked(
+    units: Sequence[Sequence[Problem]], work: Callable[[Sequence[Problem]], _Done], ledger: Ledger | None
+) -> Iterator[_Done]:
+    """What came of each unit: now, or before a stop where the ledger has it."""
+    recorded = {} if ledger is None else dict(ledger.done())
+    for index, some in enumerate(units):
+        if ledger is None:
+            yield work(some)
+        elif index not in recorded:
+            found, cost = work(some)
+            # A ledger in which nothing was written stays anybody's: another server or model may take over.
+            if any(one.counts["draws"] for one in found):
+                ledger.record(index, _done_row(found, cost))
+            yield found, cost
+        else:
+            found, cost = _done_from(recorded[index], ledger)
+            if gaps := [problem for problem, one in zip(some, found, strict=True) if one.failures]:
+                found, cost = _filled(found, cost, *work(gaps))
+                ledger.amend(index, _done_row(found, cost))
+            yield found, cost
+
+
+def _filled(found: Sequence[Found], cost: Account, again: Sequence[Found], more: Account) -> _Done:
+    """What was found, with what a second search found in its place: if no draw of it failed, or it got further."""
+
+    def gaps(one: Found) -> tuple[bool, int]:
+        return bool(one.failures), -one.counts["draws"]
+
+    second = {one.problem_id: one for one in again}
+    return [min(one, second.get(one.problem_id, one), key=gaps) for one in found], cost + more
+
+
+def _done_row(found: Sequence[Found], cost: Account) -> Any:
+    return plain({"found": [found_row(one) for one in found], "cost": cost})
+
+
+def _done_from(row: Any, ledger: Ledger) -> _Done:
+    return [found_from(one, str(ledger.path)) for one in row["found"]], Account(**row["cost"])
 
 
 def summary(config: SearchConfig, found: Sequence[Found], problems: Sequence[Problem]) -> dict[str, Any]:
     """What many searches found, in counts. `correct`, `incorrect` and `unparsed` are about the best solutions of the
     problems with verdicts, `unverified` about those without gold and failed checks; `none` counts problems without a finished
-    solution that has a score."""
+    solution that has a score, and `unscored` finished solutions without one, which are in no file."""
     bests = [one.best for one in found]
     verdicts = Counter(best.solution.verdict for best in bests if best is not None)
     return {
@@ -128,6 +162,7 @@ def summary(config: SearchConfig, found: Sequence[Found], problems: Sequence[Pro
         "asked": config.n * len(problems),
         "won": sum(one.won for one in found),
         "finished": sum(len(one.candidates) for one in found),
+        "unscored": sum(not candidate.scored for one in found for candidate in one.candidates),
         **total(found),
     }
 
@@ -147,6 +182,7 @@ def as_json(found: Found, config: SearchConfig) -> dict[str, Any]:
         "finished": len(found.candidates),
         "generated": found.generated,
         "counts": found.counts,
+        "not_written": found.failures,
         "runners_up": [{"answer": one.solution.answer, "value": one.score.value} for one in found.candidates[1:4]],
     }
 
@@ -172,7 +208,7 @@ def _units(problems: Sequence[Problem], size: int) -> list[Sequence[Problem]]:
 
 
 def _write(folder: Path, found: Sequence[Found]) -> None:
-    candidates = [candidate for one in found for candidate in one.candidates]
+    candidates = [candidate for one in found for candidate in one.candidates if candidate.scored]
     write_solutions(folder / "solutions.jsonl", (one.solution for one in candidates))
     write_scores(folder / "scores.jsonl", ((one.solution.id, one.score) for one in candidates))
 
@@ -183,16 +219,24 @@ def _check_ids(problems: Sequence[Problem]) -> None:
         raise InputError(f"{times} problems with the id {most!r}", expected="each id once", fix="rename or drop them")
 
 
-def _identity(config: SearchConfig, policy: Policy, scorer: Scorer, problems: Sequence[Problem]) -> dict[str, Any]:
+def _identity(
+    config: SearchConfig, policy: Policy, scorer: Scorer, problems: Sequence[Problem], verifier: Verifier | None
+) -> dict[str, Any]:
     state = blake2b(digest_size=8)
     for problem in problems:
         state.update(repr((problem.id, problem.prompt, problem.answer)).encode("utf-8", "surrogatepass"))
+    # A scorer's name leaves out its reduction and calibration; a score has them, and that of no steps costs nothing.
+    starts = score_each(scorer, [problem.start() for problem in problems[:1]])
+    start = next((one for one in starts if isinstance(one, Score)), None)
     return {
         "stage": "search",
         "policy": policy.name,
         "model": scorer.name,
         # Another checkpoint of the same name must not go on with this one's search.
         "checkpoint": getattr(scorer, "checkpoint", ""),
+        "reduction": start and start.reduction,
+        "calibration": start and start.calibrated,
+        "verifier": None if verifier is None else verifier_name(verifier),
         "problems": state.hexdigest(),
         **asdict(config),
     }

@@ -38,8 +38,9 @@ def served(policy: Policy) -> dict[str, Any]:
     return {"endpoint": policy.report()} if isinstance(policy, EndpointPolicy) else {}
 
 
-def notes(policy: Policy, not_written: Mapping[str, int]) -> list[str]:
-    """Lines for people: what casts doubt on the texts, what is missing and why, and what to do."""
+def notes(policy: Policy, not_written: Mapping[str, int], *, kept: bool = True) -> list[str]:
+    """Lines for people: what casts doubt on the texts, what is missing and why, and what to do about it where the work
+    is `kept`."""
     doubts = served(policy).get("endpoint", {}).get("notes", [])
     missing = [f"{count} not written: {reason}" for reason, count in not_written.items()]
-    return [*doubts, *missing, *(["the same command again fills the gaps"] if missing else [])]
+    return [*doubts, *missing, *(["the same command again fills the gaps"] if missing and kept else [])]

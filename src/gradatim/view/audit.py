@@ -46,16 +46,20 @@ def audit_report(audit: Audit, name: str, *, command: str) -> Report:
 
 
 def _summary(found: dict[str, Any]) -> str:
-    share, noise = found["classes"]["erroneous"], found["noise"]["noise"]
-    told = (
-        f"label noise {noise.value:.3f} of steps"
-        if noise.value == noise.value
-        else "no repeated draws to tell noise by"
-    )
+    share = found["classes"]["erroneous"]
     return (
-        f"{found['solutions']} solutions of {found['problems']} problems, {share.value:.3f} with a first error; {told}; "
-        f"{found['doubtful']} worth a look."
+        f"{found['solutions']} solutions of {found['problems']} problems, {share.value:.3f} with a first error; "
+        f"{_told(found['noise'])}; {found['doubtful']} worth a look."
     )
+
+
+def _told(noise: dict[str, Any]) -> str:
+    """The noise, or why it is not known: nothing was drawn twice, or draws have no bar (a single success decides, say)."""
+    if noise["noise"].value == noise["noise"].value:
+        return f"label noise {noise['noise'].value:.3f} of steps"
+    if noise["steps"]:
+        return "label noise not known, for the labels do not say from which rate on a step is good"
+    return "no repeated draws of a fixed number to tell noise by"
 
 
 def _classes(found: dict[str, Any]) -> Table:
@@ -170,6 +174,7 @@ def _case(doubt: Doubt, place: int) -> Case:
         steps=tuple(step.text for step in solution.prefix.steps),
         scores=tuple(tally.rate for tally in labels.tallies),
         predicted=labels.error if labels.error_known else None,
+        predicted_known=labels.error_known,
         facts={
             "labeller": labels.by,
             "tallies": ", ".join(f"{tally.good}/{tally.tried}" for tally in labels.tallies),

@@ -66,7 +66,10 @@ def explain_stage(config: ExplainConfig) -> dict[str, Any]:
     `problems` has every asked problem with its solutions from best to worst. `diagnostics` is about all solutions of the
     file, also those that were not asked for: the share whose lowest step score is the last one's, the same by chance
     (the mean of 1 / steps), and the correlation of the value with the number of steps, in all and among correct ones.
+    ConfigError, before any work, if the picture can't be written or would replace what is read.
     """
+    if config.picture is not None:
+        records.check_output(config.picture, [config.data, *config.scores], rows=False)
     drops = Counter[str]()
     pool = read_pool(config.data, skip_bad=config.skip_bad, drops=drops)
     pool, scored = read_pool_scores(pool, config.scores, skip_bad=config.skip_bad, drops=drops)

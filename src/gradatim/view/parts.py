@@ -103,7 +103,9 @@ class Case:
     scores: tuple[float, ...]
     """One a step; NaN where a step has no score."""
     predicted: int | None = None
-    """The first step that the model calls wrong; None: it calls none wrong."""
+    """The first step that the model calls wrong; None: it calls none wrong. Meaningful only if `predicted_known`."""
+    predicted_known: bool = True
+    """False where a labeller could not say."""
     true: int | None = None
     """The first step that is wrong; meaningful only if `true_known`."""
     true_known: bool = False

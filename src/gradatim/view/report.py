@@ -30,6 +30,7 @@ __all__ = [
     "Series",
     "Table",
     "page",
+    "report_files",
     "write_report",
 ]
 
@@ -43,17 +44,22 @@ _MOST_ROWS = 24
 """Rows of the number table under a curve; report.json has all of them."""
 
 
+def report_files(folder: str | Path) -> tuple[Path, Path]:
+    """What a report's folder holds: its numbers and its page."""
+    return Path(folder) / "report.json", Path(folder) / "report.html"
+
+
 def write_report(report: Report, folder: str | Path) -> Path:
     """Writes `report.json` and `report.html` into `folder` (made if missing); returns the path of the page.
 
     Characters that are no text (lone surrogates) become escapes in the JSON and question marks on the page.
     """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    numbers_file, page_file = report_files(folder)
+    page_file.parent.mkdir(parents=True, exist_ok=True)
     numbers = json.dumps({"schema": SCHEMA, **plain(report)}, ensure_ascii=False, allow_nan=False, indent=1)
-    atomic_write(target / "report.json", (numbers + "\n").encode("utf-8", "backslashreplace"))
-    atomic_write(target / "report.html", page(report).encode("utf-8", "replace"))
-    return target / "report.html"
+    atomic_write(numbers_file, (numbers + "\n").encode("utf-8", "backslashreplace"))
+    atomic_write(page_file, page(report).encode("utf-8", "replace"))
+    return page_file
 
 
 def page(report: Report) -> str:

@@ -270,6 +270,7 @@ class EndpointPolicy:
         tokens = outcome.tokens if self.codec is None else _count(self.codec, text) + (finish == "stop" and not at_end)
         if self.settings.stop_at_answer and (answered := to_answer(text)) is not None:
             text, finish, at_end = answered, "stop", False  # the rest was written all the same, and is counted
+        self._counts["written"] += 1
         self._counts["uncounted"] += tokens is None
         self._counts["surplus_choices"] += outcome.surplus
         self._counts["mended"] += outcome.mended
@@ -303,19 +304,18 @@ def _digest(text: str) -> str:
 
 
 def _notes(counts: Mapping[str, int]) -> list[str]:
-    written = counts["requests"] - counts["retries"] - counts["failed"]
     notes = []
     if counts["several_draws"] >= 8 and counts["all_alike"] > 0.9 * counts["several_draws"]:
         notes.append(
             f"all draws were the same text for {counts['all_alike']} of {counts['several_draws']} prefixes: does the "
             "server ignore seeds? Copies of one draw are no evidence"
         )
-    if counts["began_again"] > 0.1 * written:
+    if counts["began_again"] > 0.1 * counts["written"]:
         notes.append(
             f"{counts['began_again']} texts began again with the steps that they should go on from: the server does not "
             "continue the assistant's turn; use the completions interface"
         )
-    if counts["doubled_space"] > 0.1 * written:
+    if counts["doubled_space"] > 0.1 * counts["written"]:
         notes.append(
             f"{counts['doubled_space']} texts began with white space after a step that ended with it: the chat template "
             "seems to cut the end of the assistant's turn; use the completions interface"

@@ -12,6 +12,7 @@ from gradatim.backbones import fingerprint, load_policy_backbone
 from gradatim.core import Continuation, Prefix, Splitter
 from gradatim.errors import ConfigError, InputError
 from gradatim.solutions.local.decode import Decoder, Ends, Request
+from gradatim.solutions.local.first import first_step_over
 from gradatim.solutions.local.kept import KeptPaths
 from gradatim.solutions.local.sampling import generator, key_of
 from gradatim.solutions.local.text import TextCodec
@@ -87,9 +88,10 @@ class LocalPolicy:
     ) -> list[list[Continuation]]:
         """For each prefix a list with one continuation a draw; see the law of `Policy`.
 
-        With `one_step` a text is written until the splitter finds a second step in it, and is cut there: it is the
-        first step of what would be written without. A prefix that leaves no room in the model's context gets empty
-        continuations with finish "length".
+        With `one_step` a text is written until its first step is over, whatever would follow, and is cut there: it is
+        the first step of what would be written without. (With `by_sentence` mathematics that was opened is written to its
+        end first, or to the end of its paragraph for a `$`: a price.) A prefix that leaves no room in the model's context
+        gets empty continuations with finish "length".
         """
         return self._write([Span(prefix, draws) for prefix in prefixes], seed, one_step)
 
@@ -145,7 +147,8 @@ class LocalPolicy:
     def _step_ends(self, rows: Sequence[_Plan]) -> Ends:
         def ends(row: int, ids: list[int]) -> bool:
             text = self.codec.decode(rows[row].ids, ids)
-            return bool(text) and len(self.splitter(text)) > 1
+            # A character of which there are some bytes only may turn out to be white space.
+            return not text.endswith("\ufffd") and first_step_over(self.splitter, text)
 
         return ends
 

@@ -55,13 +55,15 @@ def choose(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top
 
     `logits` (rows, vocabulary), `uniforms` (rows,) in [0, 1). Temperature 0 takes the largest logit. With `top_p`
     below 1 the smallest set of likeliest tokens that holds at least that probability is kept (nucleus sampling, arXiv
-    1904.09751).
+    1904.09751). CheckpointError for logits with NaN among them.
     """
+    largest = logits.amax(dim=-1, keepdim=True)
+    if not bool(torch.isfinite(largest).all()):
+        raise CheckpointError("the policy's logits are not numbers; load it with dtype=float32, or check its weights")
     if temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits.double()
     # The largest becomes 0 first: a tiny temperature must not make it infinite.
-    probabilities = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
+    probabilities = torch.softmax((logits.double() - largest.double()) / temperature, dim=-1)
     if top_p == 1:
         return _inverse(probabilities, uniforms)
     ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
@@ -72,9 +74,6 @@ def choose(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top
 
 def _inverse(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     cumulative = weights.cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    if not bool(torch.isfinite(total).all()):
-        raise CheckpointError("the policy's logits are not numbers; load it with dtype=float32, or check its weights")
-    target = uniforms.to(cumulative.device)[:, None] * total
+    target = uniforms.to(cumulative.device)[:, None] * cumulative[:, -1:]
     found = torch.searchsorted(cumulative, target, right=True)[:, 0]
     return found.clamp(max=weights.shape[-1] - 1)

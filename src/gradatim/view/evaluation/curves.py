@@ -15,6 +15,9 @@ REFERENCE = 6
 LEAST = 5
 """Solutions of one length below which its mean is not drawn."""
 
+_STEPS = {"prmbench": "All labelled steps of modified solutions"}
+"""Whose reliability is drawn, where steps after a first error have labels too."""
+
 _PALETTE = (0, 1, 2, 3, 4, 5, 7)
 """The other colours, in turn for models."""
 
@@ -41,7 +44,8 @@ def _reliability(results: Sequence[Found], tones: Mapping[str, int]) -> Curve | 
         series.append(_series(one, tones, [bin["score"] for bin in bins], *zip(*right, strict=True)))
     if not series:
         return None
-    pool = results[0]["suite"] == "pool"
+    suite = results[0]["suite"]
+    pool = suite == "pool"
     even = Series(name="calibrated", x=(0.0, 1.0), y=(0.0, 1.0), colour=REFERENCE)
     return Curve(
         title=f"Reliability: {results[0]['subset']}",
@@ -49,7 +53,7 @@ def _reliability(results: Sequence[Found], tones: Mapping[str, int]) -> Curve | 
         y_label="share with a right answer" if pool else "share that is right",
         series=(*series, even),
         note="Models whose scores lie between 0 and 1. Below the diagonal: too sure. "
-        + ("" if pool else "Steps up to the first error, in bins of equal count."),
+        + ("" if pool else f"{_STEPS.get(suite, 'Steps up to the first error')}, in bins of equal count."),
     )
 
 

@@ -21,7 +21,7 @@ from gradatim import heat
 from gradatim.runs import atomic_write
 from gradatim.view.evaluation import tables
 from gradatim.view.evaluation.curves import curves_of
-from gradatim.view.report import shown, templates
+from gradatim.view.report import report_files, shown, templates
 
 _STYLES = ("base.css", "evaluation/page.css")
 _SCRIPTS = ("evaluation/marks.js", "evaluation/cases.js", "evaluation/page.js")
@@ -32,12 +32,12 @@ def write_evaluation(found: Mapping[str, Any], folder: str | Path) -> Path:
 
     Characters that are no text (lone surrogates) become escapes in the JSON and question marks on the page.
     """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    numbers_file, page_file = report_files(folder)
+    page_file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1)
-    atomic_write(target / "report.json", (text + "\n").encode("utf-8", "backslashreplace"))
-    atomic_write(target / "report.html", evaluation_page(found).encode("utf-8", "replace"))
-    return target / "report.html"
+    atomic_write(numbers_file, (text + "\n").encode("utf-8", "backslashreplace"))
+    atomic_write(page_file, evaluation_page(found).encode("utf-8", "replace"))
+    return page_file
 
 
 def evaluation_page(found: Mapping[str, Any]) -> str:

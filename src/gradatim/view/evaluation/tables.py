@@ -41,6 +41,7 @@ _MEANT = {
     "named exactly.",
     "prm_score": "PRMScore is the mean of the F1 of steps called right and of steps called wrong.",
     "accuracy": "The share of rows in which the better answer has the higher value.",
+    "ties_score": "RewardBench 2's score of its Ties subset.",
 }
 _BEST_OF = "The share of problems whose chosen candidate is right; ties share evenly."
 

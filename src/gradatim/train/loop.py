@@ -166,12 +166,13 @@ def recomputed(module: nn.Module, config: FitConfig) -> Iterator[None]:
     elif not layers:
         raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
     again: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": partial(as_now, module)}
-    for layer in layers:
+    own = [layer for layer in layers if "forward" not in vars(layer)]  # not what a cut passes on or gives as it was kept
+    for layer in own:
         layer.forward = partial(checkpoint, layer.forward, **again)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer in own:
             del layer.forward
 
 

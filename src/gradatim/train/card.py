@@ -112,7 +112,7 @@ def _learnt(
     problems: Mapping[str, int],
     tokens: Mapping[str, int],
 ) -> Iterator[str]:
-    yield f"language model to start from: {_inline(config.backbone)}"
+    yield f"it began as {_inline(config.backbone)}"
     yield f"labels: {', '.join(map(_inline, materials.labelled_by)) or 'none'}"
     yield f"{rows['used']} of {rows['read']} rows, of {problems['trained']} problems ({problems['held_out']} more kept apart)"
     yield from (f"left out: {count} x {_inline(reason)}" for reason, count in rows["dropped"].items())

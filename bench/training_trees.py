@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from transformers import AutoModelForTokenClassification
 
+from gradatim import backbones
 from gradatim.labels.datasets import load_labelled
 from gradatim.models.model import RewardModel
 from gradatim.train.config import FitConfig, TrainConfig
@@ -25,7 +26,8 @@ def main(backbone: str, rows: str, options: str) -> None:
     asked = json.loads(options)
     fit = FitConfig(lr=asked["lr"], decay="linear", warmup=0.0, weight_decay=0.0, bfloat16=asked["bfloat16"])
     config = TrainConfig(backbone=backbone, weighting="trajectory", held_out=0, seed=asked["seed"], fit=fit)
-    model = RewardModel.create(backbone, kind="prm")
+    body, tokenizer = backbones.load_model(backbone), backbones.load_tokenizer(backbone)
+    model = RewardModel.grow(body, tokenizer, kind="prm", name="trees")
     stock = AutoModelForTokenClassification.from_pretrained(backbone, dtype=torch.float32)
     model.module.load_state_dict(stock.state_dict())
     del stock

@@ -166,7 +166,8 @@ def recomputed(module: nn.Module, config: FitConfig) -> Iterator[None]:
     elif not layers:
         raise ConfigError(f"{type(body_of(module)).__name__} can't recompute its layers; set checkpointing=False")
     again: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": partial(as_now, module)}
-    own = [layer for layer in layers if "forward" not in vars(layer)]  # not what a cut passes on or gives as it was kept
+    # What a cut passes on, or gives as it was kept, is not computed again.
+    own = [layer for layer in layers if "forward" not in vars(layer)]
     for layer in own:
         layer.forward = partial(checkpoint, layer.forward, **again)
     try:
